@@ -1,0 +1,135 @@
+//! The next move towards a cluster that people can log in to.
+
+use crate::cloud::{Cluster, Instance};
+use crate::failure::{ErrorName, Failure};
+use crate::ids::OperationId;
+use crate::plan::{Plan, PlannedInstance};
+use crate::status::{Class, cluster as cluster_class, instance as instance_class};
+use crate::wait;
+
+/// The next move.
+#[derive(Debug, PartialEq)]
+pub enum Decision {
+    /// RDS is at it.
+    Wait {
+        /// Until the next look.
+        seconds: u64,
+        /// For people.
+        progress: String,
+    },
+    /// `CreateDBInstance` for each: the cluster has no reachable endpoint without one.
+    CreateInstances(Vec<PlannedInstance>),
+    /// Set the master password to the secret's value: the restored cluster has production's.
+    ResetMasterPassword,
+    /// Everything RDS can tell says ready; only a login proves it.
+    TryLogin,
+    /// It will never be.
+    Fail(Failure),
+}
+
+/// Decides by the cluster and its instances as they stand.
+pub fn decide(
+    plan: &Plan,
+    cluster: Option<&Cluster>,
+    instances: &[Instance],
+    operation_id: &OperationId,
+    master_password_reset: bool,
+    elapsed_seconds: u64,
+) -> Decision {
+    let fail = |what: String| {
+        Decision::Fail(
+            Failure::new(ErrorName::ResourceFailed, what)
+                .next("look at the RDS events of the cluster, mend the cause, then start a new operation: it replaces what is there"),
+        )
+    };
+    let wait = |progress: String| Decision::Wait { seconds: wait::cluster_seconds(elapsed_seconds), progress };
+    let Some(cluster) = cluster else { return fail("the restored cluster is gone: someone deleted it".into()) };
+    let id = &cluster.id;
+    if !cluster.belongs_to(operation_id) {
+        return fail(format!(
+            "cluster {id} is not tagged as restored by operation {operation_id}: someone replaced it"
+        ));
+    }
+    match cluster_class(&cluster.status) {
+        Class::Failed => return fail(format!("cluster {id} is {}", cluster.status)),
+        Class::Deleting => return fail(format!("cluster {id} is being deleted by someone else")),
+        Class::InProgress | Class::Unknown => return wait(format!("cluster {id} is {}", cluster.status)),
+        Class::Settled if cluster.status == "stopped" => return fail(format!("cluster {id} was stopped")),
+        Class::Settled => {}
+    }
+
+    let found = |planned: &PlannedInstance| instances.iter().find(|instance| instance.id == planned.id.as_str());
+    let missing: Vec<_> = plan.instances.iter().filter(|planned| found(planned).is_none()).cloned().collect();
+    if !missing.is_empty() {
+        return Decision::CreateInstances(missing);
+    }
+    for (planned, instance) in plan.instances.iter().filter_map(|planned| Some((planned, found(planned)?))) {
+        let name = &planned.id;
+        if instance.cluster_id.as_deref() != Some(id) {
+            return fail(format!("instance {name} exists but is not a member of cluster {id}"));
+        }
+        match instance_class(&instance.status) {
+            Class::Failed => return fail(format!("instance {name} is {}", instance.status)),
+            Class::Deleting => return fail(format!("instance {name} is being deleted by someone else")),
+            Class::InProgress | Class::Unknown => return wait(format!("instance {name} is {}", instance.status)),
+            Class::Settled if instance.status == "stopped" => return fail(format!("instance {name} was stopped")),
+            Class::Settled => {}
+        }
+    }
+    if !master_password_reset {
+        return Decision::ResetMasterPassword;
+    }
+    if cluster.has_pending_changes {
+        let progress = format!("changes to cluster {id} are pending (the master password)");
+        return Decision::Wait { seconds: wait::change_seconds(), progress };
+    }
+    Decision::TryLogin
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::fixtures;
+
+    fn next(cluster: Option<&Cluster>, instances: &[Instance], reset: bool) -> Decision {
+        decide(&fixtures::plan(), cluster, instances, &fixtures::operation_id(), reset, 0)
+    }
+
+    #[test]
+    fn cluster_instances_password_login_in_this_order() {
+        let mut cluster = fixtures::restored();
+        cluster.status = "creating".into();
+        assert!(matches!(next(Some(&cluster), &[], false), Decision::Wait { .. }));
+        cluster.status = "available".into();
+        assert!(matches!(next(Some(&cluster), &[], false), Decision::CreateInstances(list) if list.len() == 2));
+        let mut instances = vec![fixtures::instance("staging-1")];
+        assert!(
+            matches!(next(Some(&cluster), &instances, false), Decision::CreateInstances(list) if list[0].id.as_str() == "staging-2")
+        );
+        instances.push(Instance { status: "creating".into(), ..fixtures::instance("staging-2") });
+        assert!(
+            matches!(next(Some(&cluster), &instances, false), Decision::Wait { progress, .. } if progress.contains("staging-2"))
+        );
+        instances[1].status = "available".into();
+        assert_eq!(next(Some(&cluster), &instances, false), Decision::ResetMasterPassword);
+        cluster.has_pending_changes = true;
+        assert!(matches!(next(Some(&cluster), &instances, true), Decision::Wait { .. }));
+        cluster.has_pending_changes = false;
+        assert_eq!(next(Some(&cluster), &instances, true), Decision::TryLogin);
+    }
+
+    #[test]
+    fn failed_states_end_at_once_and_are_named() {
+        for status in ["incompatible-restore", "inaccessible-encryption-credentials", "failed", "deleting", "stopped"] {
+            let cluster = Cluster { status: status.into(), ..fixtures::restored() };
+            assert!(matches!(next(Some(&cluster), &[], false), Decision::Fail(_)), "{status}");
+        }
+        let failed = Instance { status: "incompatible-network".into(), ..fixtures::instance("staging-1") };
+        let instances = [failed, fixtures::instance("staging-2")];
+        assert!(
+            matches!(next(Some(&fixtures::restored()), &instances, false), Decision::Fail(failure) if failure.what.contains("incompatible-network"))
+        );
+        assert!(matches!(next(None, &[], false), Decision::Fail(_)));
+        assert!(matches!(next(Some(&fixtures::cluster("staging")), &[], false), Decision::Fail(_)));
+    }
+}

@@ -1,0 +1,134 @@
+//! Values that the decision tables share.
+
+use crate::cloud::{Cluster, Instance, Member, Snapshot};
+use crate::ids::{ClusterId, OperationId, SnapshotId};
+use crate::naming;
+use crate::plan::{ClusterSettings, CopyPlan, Plan, PlannedInstance, SnapshotRef};
+use crate::request::InstanceSpec;
+use std::collections::BTreeMap;
+use time::macros::datetime;
+
+pub(crate) const SOURCE_ARN: &str = "arn:aws:rds:us-east-1:123456789012:cluster:production";
+
+pub(crate) fn operation_id() -> OperationId {
+    OperationId::try_from("nightly-1").unwrap()
+}
+
+pub(crate) fn target() -> ClusterId {
+    ClusterId::try_from("staging").unwrap()
+}
+
+fn tags(operation: &str, kind: naming::Kind) -> BTreeMap<String, String> {
+    [
+        (naming::TAG_MANAGED, "true"),
+        (naming::TAG_OPERATION, operation),
+        (naming::TAG_SOURCE, SOURCE_ARN),
+        (naming::TAG_KIND, kind.as_str()),
+    ]
+    .into_iter()
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .collect()
+}
+
+/// A target of ours from an earlier operation: available, protected, a writer `…-1` and a reader `…-2`.
+pub(crate) fn cluster(id: &str) -> Cluster {
+    let member =
+        |ordinal: usize| Member { id: format!("{id}-{ordinal}"), is_writer: ordinal == 1, promotion_tier: Some(1) };
+    Cluster {
+        id: id.into(),
+        arn: format!("arn:aws:rds:us-west-2:123456789012:cluster:{id}"),
+        status: "available".into(),
+        engine: "aurora-postgresql".into(),
+        engine_version: "15.4".into(),
+        endpoint: Some(format!("{id}.cluster-abc.us-west-2.rds.amazonaws.com")),
+        port: Some(5432),
+        master_username: Some("master".into()),
+        database_name: Some("app".into()),
+        deletion_protection: true,
+        storage_encrypted: true,
+        kms_key_id: Some("arn:aws:kms:us-west-2:123456789012:key/old".into()),
+        db_subnet_group_name: Some("staging-subnets".into()),
+        vpc_security_group_ids: vec!["sg-1".into()],
+        db_cluster_parameter_group_name: Some("default.aurora-postgresql15".into()),
+        iam_database_authentication: false,
+        cloudwatch_logs_exports: vec![],
+        storage_type: None,
+        serverless_v2: None,
+        members: vec![member(2), member(1)],
+        has_pending_changes: false,
+        replication_source: None,
+        read_replicas: vec![],
+        tags: tags("an-earlier-one", naming::Kind::Cluster),
+    }
+}
+
+/// The cluster that this operation restored.
+pub(crate) fn restored() -> Cluster {
+    Cluster { tags: tags(operation_id().as_str(), naming::Kind::Cluster), ..cluster("staging") }
+}
+
+pub(crate) fn instance(id: &str) -> Instance {
+    Instance {
+        id: id.into(),
+        status: "available".into(),
+        class: "db.r6g.large".into(),
+        promotion_tier: Some(1),
+        cluster_id: Some("staging".into()),
+        tags: BTreeMap::new(),
+        has_pending_changes: false,
+    }
+}
+
+/// A snapshot of the source in the source Region, encrypted.
+pub(crate) fn snapshot(id: &str) -> Snapshot {
+    Snapshot {
+        id: id.into(),
+        arn: format!("arn:aws:rds:us-east-1:123456789012:cluster-snapshot:{id}"),
+        cluster_id: "production".into(),
+        status: "available".into(),
+        percent_progress: Some(100),
+        created_at: Some(datetime!(2026-11-21 03:00 UTC)),
+        encrypted: true,
+        kms_key_id: Some("arn:aws:kms:us-east-1:123456789012:key/source".into()),
+        engine: "aurora-postgresql".into(),
+        engine_version: "15.4".into(),
+        master_username: Some("master".into()),
+        allocated_storage_gib: Some(100),
+        tags: BTreeMap::new(),
+    }
+}
+
+/// This operation's copy in the target Region.
+pub(crate) fn copy() -> Snapshot {
+    Snapshot {
+        arn: "arn:aws:rds:us-west-2:123456789012:cluster-snapshot:staging-copy-1".into(),
+        tags: tags(operation_id().as_str(), naming::Kind::Copy),
+        ..snapshot("staging-copy-1")
+    }
+}
+
+pub(crate) fn plan() -> Plan {
+    let spec = InstanceSpec { db_instance_class: "db.r6g.large".into(), promotion_tier: Some(1) };
+    let planned = |ordinal| PlannedInstance { id: naming::instance_id(&target(), ordinal), spec: spec.clone() };
+    Plan {
+        snapshot: SnapshotRef {
+            id: "snap-1".into(),
+            arn: snapshot("snap-1").arn,
+            created_at: None,
+            encrypted: true,
+            engine: "aurora-postgresql".into(),
+            engine_version: "15.4".into(),
+            allocated_storage_gib: Some(100),
+        },
+        source_cluster_arn: SOURCE_ARN.into(),
+        copy: CopyPlan::Copy {
+            copy_id: SnapshotId::try_from("staging-copy-1").unwrap(),
+            kms_key_id: Some("key-1".into()),
+        },
+        replaces: Some("staging".into()),
+        final_snapshot_id: Some(SnapshotId::try_from("staging-final-1").unwrap()),
+        settings: ClusterSettings::default(),
+        instances: vec![planned(1), planned(2)],
+        summary: vec![],
+    }
+}

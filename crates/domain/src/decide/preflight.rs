@@ -1,0 +1,440 @@
+//! Everything that can be known before anything is touched: the plan, or all reasons against it together.
+
+use crate::cloud::{Cluster, Instance, Key, Snapshot};
+use crate::failure::{ErrorName, Failure};
+use crate::guards;
+use crate::ids::OperationId;
+use crate::naming;
+use crate::plan::{self, ClusterSettings, CopyPlan, Plan, PlannedInstance, SnapshotRef};
+use crate::request::{InstanceSpec, Request, SnapshotSelector};
+use crate::status;
+use crate::timestamp;
+
+/// What preflight saw.
+#[derive(Debug, Default)]
+pub struct Observed {
+    /// Snapshots that the selector may mean: those of the source cluster, or the one asked for by id or ARN.
+    pub snapshots: Vec<Snapshot>,
+    /// The target, if there is one.
+    pub target: Option<Cluster>,
+    /// The target's instances, and any other instance that bears a name we will need.
+    pub instances: Vec<Instance>,
+    /// The global cluster that the target is a member of.
+    pub global_cluster: Option<String>,
+    /// The KMS key of [`key_to_look_at`].
+    pub key: KeyLook,
+    /// Names that exist already among those that the operation will make.
+    pub taken_snapshot_names: Vec<String>,
+    /// Whether the subnet group of [`subnet_group_to_look_at`] exists; `None` when none was looked at.
+    pub subnet_group_exists: Option<bool>,
+    /// Manual cluster snapshots in the target Region and the account's limit, when AWS told it.
+    pub manual_snapshots: Option<(i64, i64)>,
+    /// Master user name in the secret.
+    pub master_username: Option<String>,
+    /// What is wrong with the secrets, each with secret, field and what is needed.
+    pub secret_problems: Vec<String>,
+}
+
+/// What KMS says of the key.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub enum KeyLook {
+    /// Nobody asked for one.
+    #[default]
+    NotAsked,
+    /// Found.
+    Found(Key),
+    /// `NotFoundException` in the target Region.
+    Missing,
+}
+
+/// The key that copy or restore will use, if they need one: the request's, else the environment's, else that of the
+/// cluster being replaced.
+pub fn key_to_look_at(request: &Request, target: Option<&Cluster>) -> Option<String> {
+    request.settings.kms_key_id.clone().or_else(|| plan::settings_of(target?).kms_key_id)
+}
+
+/// The subnet group that the restore will use.
+pub fn subnet_group_to_look_at(request: &Request, target: Option<&Cluster>) -> Option<String> {
+    plan::merge(&request.settings, target.map(plan::settings_of).as_ref()).db_subnet_group_name
+}
+
+/// The instances that the restore will create: the request's, else those of the cluster being replaced.
+pub fn instances_to_create(
+    request: &Request,
+    target: Option<&Cluster>,
+    instances: &[Instance],
+) -> Vec<PlannedInstance> {
+    let specs = match (&request.settings.instances, target) {
+        (Some(specs), _) => specs.clone(),
+        (None, Some(target)) => plan::instances_of(target, instances),
+        (None, None) => vec![],
+    };
+    let id = |index: usize| naming::instance_id(&request.target_cluster_id, index + 1);
+    specs.into_iter().enumerate().map(|(index, spec)| PlannedInstance { id: id(index), spec }).collect()
+}
+
+/// Makes the plan.
+///
+/// # Errors
+/// One failure that names everything found, under the name of the gravest: wrong input first, then the snapshot, the
+/// key, names that are taken, and the guards of the target.
+pub fn decide(request: &Request, observed: &Observed, operation_id: &OperationId) -> Result<Plan, Failure> {
+    let snapshot = choose_snapshot(request, &observed.snapshots);
+    let mut failures = invalid(request, observed, snapshot.as_ref().ok().copied());
+    if let Err(failure) = &snapshot {
+        failures.push(failure.clone());
+    }
+    failures.extend(key_failure(request, observed, snapshot.as_ref().ok().copied()));
+    failures.extend(taken_names(request, observed, operation_id));
+
+    let source_arn = snapshot.as_ref().ok().map(|snapshot| source_cluster_arn(request, snapshot)).unwrap_or_default();
+    let final_snapshot_id = (observed.target.is_some() && !request.skip_final_snapshot)
+        .then(|| naming::final_snapshot_id(&request.target_cluster_id, operation_id));
+    if let Some(target) = &observed.target {
+        let refusals = guards::against_deleting(&guards::Facts {
+            target,
+            source_arn: &source_arn,
+            replace_unmanaged: request.replace_unmanaged.as_ref(),
+            global_cluster: observed.global_cluster.as_deref(),
+            final_snapshot_id: final_snapshot_id.as_ref(),
+            final_snapshot_exists: final_snapshot_id
+                .as_ref()
+                .is_some_and(|id| observed.taken_snapshot_names.iter().any(|taken| taken == id.as_str())),
+        });
+        failures.extend(guards::as_failure(&refusals, "nothing was touched"));
+    }
+    match (snapshot, together(failures)) {
+        (_, Some(failure)) => Err(failure),
+        (Err(failure), None) => Err(failure),
+        (Ok(snapshot), None) => Ok(planned(request, observed, snapshot, source_arn, final_snapshot_id, operation_id)),
+    }
+}
+
+/// ARN of the source cluster, which may no longer exist while its snapshots do.
+fn source_cluster_arn(request: &Request, snapshot: &Snapshot) -> String {
+    let account = crate::ids::Arn::parse(&snapshot.arn).map(|arn| arn.account.to_owned()).unwrap_or_default();
+    format!("arn:aws:rds:{}:{account}:cluster:{}", request.source_region, request.source_cluster_id)
+}
+
+/// The snapshot that the selector means.
+fn choose_snapshot<'s>(request: &Request, snapshots: &'s [Snapshot]) -> Result<&'s Snapshot, Failure> {
+    let Request { source_cluster_id: cluster, source_region: region, .. } = request;
+    let not_found = |what: String, next: &str| {
+        Err(Failure::new(ErrorName::SnapshotNotFound, what).left("nothing was touched").next(next))
+    };
+    match &request.snapshot {
+        SnapshotSelector::Latest { date } => {
+            let on_day = |snapshot: &&Snapshot| match (date, snapshot.created_at) {
+                (None, _) => true,
+                (Some(day), Some(created)) => timestamp(created).starts_with(day.as_str()),
+                (Some(_), None) => false,
+            };
+            let candidates: Vec<_> = snapshots.iter().filter(on_day).collect();
+            let newest = candidates
+                .iter()
+                .filter(|snapshot| status::snapshot(&snapshot.status) == status::Class::Settled)
+                .max_by_key(|snapshot| snapshot.created_at);
+            if let Some(newest) = newest {
+                return Ok(newest);
+            }
+            let of_day = date.as_ref().map(|day| format!(" of {day} (UTC)")).unwrap_or_default();
+            match candidates.first() {
+                None => not_found(
+                    format!("cluster {cluster} has no snapshot{of_day} in {region}"),
+                    "check source_cluster_id and source_region, or make a snapshot of it",
+                ),
+                Some(pending) => Err(not_available(pending)),
+            }
+        }
+        SnapshotSelector::Id(id) | SnapshotSelector::Arn(id) => {
+            let Some(snapshot) = snapshots.first() else {
+                return not_found(
+                    format!("snapshot {id} does not exist in {region}"),
+                    "check snapshot_id and source_region; 'latest' takes the newest of the source cluster",
+                );
+            };
+            if snapshot.cluster_id != cluster.as_str() {
+                return Err(Failure::new(
+                    ErrorName::InvalidRequest,
+                    format!(
+                        "snapshot_id: got '{id}', a snapshot of cluster {}; takes one of source_cluster_id {cluster}",
+                        snapshot.cluster_id
+                    ),
+                ));
+            }
+            match status::snapshot(&snapshot.status) {
+                status::Class::Settled => Ok(snapshot),
+                status::Class::InProgress
+                | status::Class::Failed
+                | status::Class::Deleting
+                | status::Class::Unknown => Err(not_available(snapshot)),
+            }
+        }
+    }
+}
+
+fn not_available(snapshot: &Snapshot) -> Failure {
+    let percent = snapshot.percent_progress.map(|percent| format!(", {percent} %")).unwrap_or_default();
+    Failure::new(
+        ErrorName::ResourceConflict,
+        format!("snapshot {} exists but is {}{percent}, not available", snapshot.id, snapshot.status),
+    )
+    .left("nothing was touched")
+    .next("start again when it is available, or name another snapshot")
+}
+
+/// What is wrong with the request in the light of what was found.
+fn invalid(request: &Request, observed: &Observed, snapshot: Option<&Snapshot>) -> Vec<Failure> {
+    let mut problems: Vec<String> = observed.secret_problems.clone();
+    let replaced = observed.target.as_ref().map(plan::settings_of);
+    let settings = plan::merge(&request.settings, replaced.as_ref());
+    let instances = instances_to_create(request, observed.target.as_ref(), &observed.instances);
+    let target = &request.target_cluster_id;
+
+    if let Some(snapshot) = snapshot {
+        if !snapshot.engine.starts_with("aurora-postgresql") {
+            problems.push(format!(
+                "source_cluster_id: got {}, whose engine is {}; takes a cluster of engine aurora-postgresql",
+                request.source_cluster_id, snapshot.engine
+            ));
+        }
+        if snapshot.encrypted && !is_same_region(request) && key_to_look_at(request, observed.target.as_ref()).is_none()
+        {
+            problems.push(format!(
+                "kms_key_id: needs a key of the target Region {}, because snapshot {} is encrypted",
+                request.target_region, snapshot.id
+            ));
+        }
+        if let (Some(in_secret), Some(in_snapshot)) = (&observed.master_username, &snapshot.master_username)
+            && in_secret != in_snapshot
+        {
+            problems.push(format!(
+                "master secret, field 'username': got {in_secret}; takes {in_snapshot}, the master user of snapshot {}, which the restored cluster keeps",
+                snapshot.id
+            ));
+        }
+        if let Some(target_cluster) = &observed.target
+            && request.settings.db_cluster_parameter_group_name.is_none()
+            && let Some(group) = &settings.db_cluster_parameter_group_name
+            && major(&target_cluster.engine_version) != major(&snapshot.engine_version)
+        {
+            problems.push(format!(
+                "db_cluster_parameter_group_name: needs a group for version {}; that of the cluster being replaced ({group}) is for version {}",
+                snapshot.engine_version, target_cluster.engine_version
+            ));
+        }
+    }
+    if settings.db_subnet_group_name.is_none() {
+        problems.push(format!(
+            "db_subnet_group_name: needs a value, because there is no cluster {target} to take it from (AWS would use the default VPC)"
+        ));
+    }
+    if let (Some(false), Some(group)) = (observed.subnet_group_exists, &settings.db_subnet_group_name) {
+        problems.push(format!(
+            "db_subnet_group_name: got {group}; takes a subnet group that exists in {}",
+            request.target_region
+        ));
+    }
+    if settings.vpc_security_group_ids.is_empty() {
+        problems.push(format!(
+            "vpc_security_group_ids: needs at least one, because there is no cluster {target} to take them from (AWS would use the default group)"
+        ));
+    }
+    if instances.is_empty() {
+        problems.push(format!(
+            "db_instance_class: needs a value, because there is no cluster {target} with instances to take it from"
+        ));
+    }
+    if settings.serverless_v2.is_none()
+        && instances.iter().any(|instance| instance.spec.db_instance_class == "db.serverless")
+    {
+        problems.push("serverless_v2: needs {min_acu, max_acu}, because an instance is of class db.serverless".into());
+    }
+    if let Some((used, limit)) = observed.manual_snapshots {
+        let needed =
+            i64::from(!is_same_region(request)) + i64::from(observed.target.is_some() && !request.skip_final_snapshot);
+        if used + needed > limit {
+            problems.push(format!(
+                "the account's limit of manual cluster snapshots in {}: {used} of {limit} are used and this restore makes {needed} more; delete old ones or have the limit raised",
+                request.target_region
+            ));
+        }
+    }
+    if problems.is_empty() {
+        return vec![];
+    }
+    vec![Failure::new(ErrorName::InvalidRequest, problems.join("; ")).left("nothing was touched")]
+}
+
+fn major(engine_version: &str) -> &str {
+    engine_version.split('.').next().unwrap_or_default()
+}
+
+fn is_same_region(request: &Request) -> bool {
+    request.source_region == request.target_region
+}
+
+/// The keys of copy and restore. `kms_key_id` of a copy is given if and only if the snapshot is encrypted; a restore
+/// re-encrypts only where the snapshot at hand does not have the wanted key already.
+fn keys(request: &Request, target: Option<&Cluster>, snapshot: &Snapshot) -> (Option<String>, Option<String>) {
+    let wanted = key_to_look_at(request, target);
+    if snapshot.encrypted && !is_same_region(request) {
+        return (wanted, None);
+    }
+    // The environment's key exists for copies; a restore without one is encrypted with a key only if somebody asked,
+    // or if the cluster being replaced had one.
+    let restore_key = match request.settings.kms_key_is_explicit {
+        true => request.settings.kms_key_id.clone(),
+        false => target.and_then(|target| plan::settings_of(target).kms_key_id),
+    };
+    (None, restore_key)
+}
+
+fn key_failure(request: &Request, observed: &Observed, snapshot: Option<&Snapshot>) -> Option<Failure> {
+    let (copy_key, restore_key) = keys(request, observed.target.as_ref(), snapshot?);
+    let used = copy_key.or(restore_key)?;
+    let region = &request.target_region;
+    match &observed.key {
+        KeyLook::NotAsked => None,
+        KeyLook::Found(key) if key.state == "Enabled" => None,
+        KeyLook::Found(key) => Some(
+            Failure::new(
+                ErrorName::KmsKeyUnusable,
+                format!("KMS key {used} ({}) is {}, not Enabled", key.arn, key.state),
+            )
+            .left("nothing was touched")
+            .next("enable the key or cancel its deletion, or name another one as kms_key_id"),
+        ),
+        KeyLook::Missing => Some(
+            Failure::new(
+                ErrorName::InvalidRequest,
+                format!("kms_key_id: got '{used}'; takes a key or alias that exists in the target Region {region}"),
+            )
+            .left("nothing was touched"),
+        ),
+    }
+}
+
+/// Names that we need and that others have.
+fn taken_names(request: &Request, observed: &Observed, operation_id: &OperationId) -> Option<Failure> {
+    let target = request.target_cluster_id.as_str();
+    let mut taken: Vec<String> = instances_to_create(request, observed.target.as_ref(), &observed.instances)
+        .iter()
+        .filter_map(|planned| {
+            let instance = observed.instances.iter().find(|instance| instance.id == planned.id.as_str())?;
+            (instance.cluster_id.as_deref() != Some(target))
+                .then(|| format!("instance {} exists and is not a member of cluster {target}", planned.id))
+        })
+        .collect();
+    let copy_id = naming::copy_id(&request.target_cluster_id, operation_id);
+    if !is_same_region(request) && observed.taken_snapshot_names.iter().any(|name| name == copy_id.as_str()) {
+        taken.push(format!("a snapshot {copy_id} exists in the target Region"));
+    }
+    if taken.is_empty() {
+        return None;
+    }
+    Some(
+        Failure::new(
+            ErrorName::ResourceConflict,
+            format!("names that this restore needs are taken: {}", taken.join("; ")),
+        )
+        .left("nothing was touched")
+        .next("delete or rename what bears them, or choose another target_cluster_id or operation_id"),
+    )
+}
+
+/// All failures as one, under the first one's name.
+fn together(failures: Vec<Failure>) -> Option<Failure> {
+    let mut failures = failures.into_iter();
+    let mut all = failures.next()?;
+    for failure in failures {
+        all.what = format!("{}; {}", all.what.trim_end_matches('.'), failure.what);
+        all.next = match (all.next, failure.next) {
+            (Some(one), Some(two)) => Some(format!("{one}; {two}")),
+            (one, two) => one.or(two),
+        };
+    }
+    Some(all)
+}
+
+fn planned(
+    request: &Request,
+    observed: &Observed,
+    snapshot: &Snapshot,
+    source_cluster_arn: String,
+    final_snapshot_id: Option<crate::ids::SnapshotId>,
+    operation_id: &OperationId,
+) -> Plan {
+    let target = observed.target.as_ref();
+    let (copy_key, restore_key) = keys(request, target, snapshot);
+    let copy = if is_same_region(request) {
+        CopyPlan::SameRegion
+    } else {
+        CopyPlan::Copy { copy_id: naming::copy_id(&request.target_cluster_id, operation_id), kms_key_id: copy_key }
+    };
+    let settings = ClusterSettings {
+        kms_key_id: restore_key,
+        ..plan::merge(&request.settings, target.map(plan::settings_of).as_ref())
+    };
+    let mut plan = Plan {
+        snapshot: SnapshotRef {
+            id: snapshot.id.clone(),
+            arn: snapshot.arn.clone(),
+            created_at: snapshot.created_at.map(timestamp),
+            encrypted: snapshot.encrypted,
+            engine: snapshot.engine.clone(),
+            engine_version: snapshot.engine_version.clone(),
+            allocated_storage_gib: snapshot.allocated_storage_gib,
+        },
+        source_cluster_arn,
+        copy,
+        replaces: target.map(|target| target.arn.clone()),
+        final_snapshot_id,
+        settings,
+        instances: instances_to_create(request, target, &observed.instances),
+        summary: vec![],
+    };
+    plan.summary = summary(request, &plan);
+    plan
+}
+
+/// The plan in sentences.
+fn summary(request: &Request, plan: &Plan) -> Vec<String> {
+    let Request { target_region, target_cluster_id: target, source_region, source_cluster_id: source, .. } = request;
+    let mut lines = Vec::new();
+    let taken = plan.snapshot.created_at.as_deref().unwrap_or("unknown");
+    match &plan.copy {
+        CopyPlan::SameRegion => {
+            lines.push(format!("use snapshot {} of {source} (taken {taken}) where it is", plan.snapshot.id))
+        }
+        CopyPlan::Copy { copy_id, kms_key_id } => {
+            let key = kms_key_id.as_ref().map_or("unencrypted".to_owned(), |key| format!("encrypted with {key}"));
+            lines.push(format!(
+                "copy snapshot {} of {source} (taken {taken}) from {source_region} to {target_region} as {copy_id}, {key}",
+                plan.snapshot.id
+            ));
+        }
+    }
+    match (&plan.replaces, &plan.final_snapshot_id) {
+        (None, _) => lines.push(format!("no cluster {target} exists, so none is deleted")),
+        (Some(_), Some(name)) => lines.push(format!("delete cluster {target} with final snapshot {name}")),
+        (Some(_), None) => lines.push(format!("delete cluster {target} WITHOUT a final snapshot, as asked")),
+    }
+    let classes: Vec<_> = plan
+        .instances
+        .iter()
+        .map(|PlannedInstance { id, spec: InstanceSpec { db_instance_class, .. } }| {
+            format!("{id} ({db_instance_class})")
+        })
+        .collect();
+    lines.push(format!("restore cluster {target} with {}", classes.join(", ")));
+    lines.push("reset the master password, set up the declared users, deal with inherited logins, verify".into());
+    if request.archive_snapshot && matches!(plan.copy, CopyPlan::Copy { .. }) {
+        lines.push(format!("archive the copy and keep the newest {} of this source", request.retention.copies));
+    }
+    lines
+}
+
+#[cfg(test)]
+#[path = "preflight_tests.rs"]
+mod tests;

@@ -1,0 +1,185 @@
+use super::*;
+use crate::decide::fixtures;
+use crate::request::{Defaults, parse};
+use serde_json::{Value, json};
+
+fn request(mut input: Value) -> Request {
+    let object = input.as_object_mut().unwrap();
+    for (field, value) in [
+        ("source_region", "us-east-1"),
+        ("source_cluster_id", "production"),
+        ("target_region", "us-west-2"),
+        ("target_cluster_id", "staging"),
+    ] {
+        object.entry(field).or_insert(json!(value));
+    }
+    let defaults = Defaults { kms_key_id: Some("alias/default".into()), ..Defaults::default() };
+    parse(&input, &defaults).unwrap()
+}
+
+/// A world in which the nightly restore works.
+fn world() -> Observed {
+    Observed {
+        snapshots: vec![fixtures::snapshot("snap-1")],
+        target: Some(fixtures::cluster("staging")),
+        instances: vec![fixtures::instance("staging-1"), fixtures::instance("staging-2")],
+        key: KeyLook::Found(Key { arn: "arn:aws:kms:us-west-2:1:key/k".into(), state: "Enabled".into() }),
+        subnet_group_exists: Some(true),
+        master_username: Some("master".into()),
+        ..Observed::default()
+    }
+}
+
+fn run(input: Value, world: &Observed) -> Result<Plan, Failure> {
+    decide(&request(input), world, &fixtures::operation_id())
+}
+
+#[test]
+fn the_nightly_restore_takes_its_settings_from_the_replaced_cluster() {
+    let plan = run(json!({}), &world()).unwrap();
+    assert_eq!(plan.settings.db_subnet_group_name.as_deref(), Some("staging-subnets"));
+    assert_eq!(plan.settings.vpc_security_group_ids, ["sg-1"]);
+    assert_eq!(plan.settings.db_cluster_parameter_group_name, None, "a default group is not carried over");
+    assert!(plan.settings.deletion_protection);
+    assert_eq!(
+        plan.instances.iter().map(|instance| instance.id.as_str()).collect::<Vec<_>>(),
+        ["staging-1", "staging-2"]
+    );
+    assert!(matches!(&plan.copy, CopyPlan::Copy { kms_key_id: Some(key), .. } if key == "alias/default"));
+    assert!(plan.final_snapshot_id.is_some());
+}
+
+#[test]
+fn the_request_goes_before_the_replaced_cluster() {
+    let input = json!({"db_subnet_group_name": "other", "db_instance_class": "db.serverless", "deletion_protection": false,
+        "serverless_v2": {"min_acu": 0.5, "max_acu": 4}, "kms_key_id": "alias/mine", "skip_final_snapshot": true, "port": 5433});
+    let plan = run(input, &world()).unwrap();
+    assert_eq!(plan.settings.db_subnet_group_name.as_deref(), Some("other"));
+    assert_eq!((plan.settings.port, plan.settings.deletion_protection), (Some(5433), false));
+    assert_eq!(plan.instances.len(), 1);
+    assert!(matches!(&plan.copy, CopyPlan::Copy { kms_key_id: Some(key), .. } if key == "alias/mine"));
+    assert_eq!(plan.final_snapshot_id, None);
+}
+
+#[test]
+fn an_unencrypted_snapshot_is_copied_without_a_key() {
+    let mut world = world();
+    world.snapshots[0].encrypted = false;
+    world.target = None;
+    let input =
+        json!({"db_subnet_group_name": "s", "vpc_security_group_ids": ["sg-1"], "db_instance_class": "db.r6g.large"});
+    let plan = run(input.clone(), &world).unwrap();
+    assert!(matches!(plan.copy, CopyPlan::Copy { kms_key_id: None, .. }));
+    assert_eq!(plan.settings.kms_key_id, None, "the environment's key is for copies");
+    let mut input = input;
+    input["kms_key_id"] = json!("alias/mine");
+    assert_eq!(
+        run(input, &world).unwrap().settings.kms_key_id.as_deref(),
+        Some("alias/mine"),
+        "asked for, so encrypted on restore"
+    );
+}
+
+#[test]
+fn within_one_region_nothing_is_copied() {
+    let plan = run(json!({"source_region": "us-west-2"}), &world()).unwrap();
+    assert_eq!(plan.copy, CopyPlan::SameRegion);
+}
+
+#[test]
+fn the_latest_available_snapshot_is_chosen_on_its_day() {
+    let mut world = world();
+    let mut newer = fixtures::snapshot("newer");
+    newer.created_at = Some(time::macros::datetime!(2026-11-22 03:00 UTC));
+    let mut creating = fixtures::snapshot("creating");
+    creating.created_at = Some(time::macros::datetime!(2026-11-23 03:00 UTC));
+    creating.status = "creating".into();
+    world.snapshots.extend([newer, creating]);
+    assert_eq!(run(json!({}), &world).unwrap().snapshot.id, "newer");
+    assert_eq!(run(json!({"snapshot_date": "2026-11-21"}), &world).unwrap().snapshot.id, "snap-1");
+    assert_eq!(run(json!({"snapshot_date": "2026-11-23"}), &world).unwrap_err().name, ErrorName::ResourceConflict);
+    assert_eq!(run(json!({"snapshot_date": "2026-11-20"}), &world).unwrap_err().name, ErrorName::SnapshotNotFound);
+}
+
+#[test]
+fn each_wrong_world_has_its_own_words() {
+    type Change = fn(&mut Observed);
+    let table: &[(Value, Change, ErrorName, &str)] = &[
+        (json!({"snapshot_id": "s"}), |w| w.snapshots.clear(), ErrorName::SnapshotNotFound, "does not exist"),
+        (
+            json!({"snapshot_id": "s"}),
+            |w| w.snapshots[0].status = "creating".into(),
+            ErrorName::ResourceConflict,
+            "creating, 100 %, not available",
+        ),
+        (
+            json!({"snapshot_id": "s"}),
+            |w| w.snapshots[0].cluster_id = "other".into(),
+            ErrorName::InvalidRequest,
+            "a snapshot of cluster other",
+        ),
+        (json!({}), |w| w.key = KeyLook::Missing, ErrorName::InvalidRequest, "kms_key_id: got 'alias/default'"),
+        (
+            json!({}),
+            |w| w.key = KeyLook::Found(Key { arn: "a".into(), state: "Disabled".into() }),
+            ErrorName::KmsKeyUnusable,
+            "is Disabled",
+        ),
+        (json!({}), |w| w.target = None, ErrorName::InvalidRequest, "db_instance_class: needs"),
+        (json!({}), |w| w.target = None, ErrorName::InvalidRequest, "db_subnet_group_name: needs"),
+        (json!({}), |w| w.subnet_group_exists = Some(false), ErrorName::InvalidRequest, "got staging-subnets"),
+        (json!({"db_instance_class": "db.serverless"}), |_| {}, ErrorName::InvalidRequest, "serverless_v2: needs"),
+        (json!({}), |w| w.snapshots[0].engine = "aurora-mysql".into(), ErrorName::InvalidRequest, "aurora-mysql"),
+        (json!({}), |w| w.master_username = Some("admin".into()), ErrorName::InvalidRequest, "got admin; takes master"),
+        (
+            json!({}),
+            |w| w.secret_problems.push("secret x says PLACEHOLDER".into()),
+            ErrorName::InvalidRequest,
+            "PLACEHOLDER",
+        ),
+        (json!({}), |w| w.manual_snapshots = Some((99, 100)), ErrorName::InvalidRequest, "99 of 100"),
+        (json!({}), |w| w.instances[1].cluster_id = Some("other".into()), ErrorName::ResourceConflict, "staging-2"),
+        (json!({}), |w| w.target.as_mut().unwrap().tags.clear(), ErrorName::RefusedUnsafe, "not made by this tool"),
+        (json!({}), |w| w.global_cluster = Some("world".into()), ErrorName::RefusedUnsafe, "global cluster world"),
+        (
+            json!({}),
+            |w| {
+                let target = w.target.as_mut().unwrap();
+                target.db_cluster_parameter_group_name = Some("mine".into());
+                target.engine_version = "14.9".into();
+            },
+            ErrorName::InvalidRequest,
+            "db_cluster_parameter_group_name: needs a group for version 15.4",
+        ),
+    ];
+    for (input, change, name, words) in table {
+        let mut world = world();
+        change(&mut world);
+        let failure = run(input.clone(), &world).unwrap_err();
+        assert_eq!(failure.name, *name, "{failure}");
+        assert!(failure.to_string().contains(words), "{words:?} is missing in {failure}");
+    }
+}
+
+#[test]
+fn everything_wrong_is_reported_together() {
+    let mut world = world();
+    world.target.as_mut().unwrap().tags.clear();
+    world.key = KeyLook::Found(Key { arn: "a".into(), state: "PendingDeletion".into() });
+    world.secret_problems.push("secret x lacks devops_user".into());
+    let failure = run(json!({}), &world).unwrap_err();
+    assert_eq!(failure.name, ErrorName::InvalidRequest);
+    for words in ["devops_user", "PendingDeletion", "aurora-restore:managed"] {
+        assert!(failure.to_string().contains(words), "{words} in {failure}");
+    }
+}
+
+#[test]
+fn without_a_key_anywhere_an_encrypted_snapshot_is_refused() {
+    let mut request = request(json!({}));
+    request.settings.kms_key_id = None;
+    let mut world = world();
+    world.target.as_mut().unwrap().kms_key_id = None;
+    let failure = decide(&request, &world, &fixtures::operation_id()).unwrap_err();
+    assert!(failure.to_string().contains("kms_key_id: needs a key of the target Region us-west-2"), "{failure}");
+}

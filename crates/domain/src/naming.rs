@@ -1,0 +1,112 @@
+//! Names of everything a restore makes. They follow from the operation id alone, before the first call, so that a
+//! repeated step finds what it made and a second operation cannot collide with it.
+
+use crate::ids::{ClusterId, InstanceId, OperationId, SnapshotId};
+use sha2::{Digest, Sha256};
+
+/// Tag: the operation that made the resource. Adoption goes by this tag, never by the name alone.
+pub const TAG_OPERATION: &str = "aurora-restore:operation";
+/// Tag: `true` on everything this tool made and may therefore replace or remove.
+pub const TAG_MANAGED: &str = "aurora-restore:managed";
+/// Tag: ARN of the source cluster.
+pub const TAG_SOURCE: &str = "aurora-restore:source";
+/// Tag: what the resource is to us, see [`Kind`]. A final snapshot inherits its cluster's tags, so `managed` alone
+/// would make it look like one of our copies.
+pub const TAG_KIND: &str = "aurora-restore:kind";
+/// Tag: day (UTC) on which a copy was archived, which is when its restore had been verified.
+pub const TAG_ARCHIVED: &str = "aurora-restore:archived";
+/// Prefix of the tags that are ours; a request cannot set them.
+pub const TAG_PREFIX: &str = "aurora-restore:";
+
+/// Room for the instance suffix: a target cluster's id may be this long.
+pub const TARGET_CLUSTER_ID_MAX: usize = 60;
+
+/// Value of [`TAG_KIND`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A snapshot copied into the target Region.
+    Copy,
+    /// A restored cluster.
+    Cluster,
+    /// An instance of a restored cluster.
+    Instance,
+}
+
+impl Kind {
+    /// The tag's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Copy => "copy",
+            Self::Cluster => "cluster",
+            Self::Instance => "instance",
+        }
+    }
+}
+
+/// First ten hex digits of the operation id's SHA-256.
+pub fn short(operation_id: &OperationId) -> String {
+    let mut digest = hex::encode(Sha256::digest(operation_id.as_str().as_bytes()));
+    digest.truncate(10);
+    digest
+}
+
+/// Name of this operation's copy: `<target>-copy-<short>`.
+pub fn copy_id(target: &ClusterId, operation_id: &OperationId) -> SnapshotId {
+    suffixed(target, &format!("copy-{}", short(operation_id)))
+}
+
+/// Name of the final snapshot of the cluster that this operation replaces: `<target>-final-<short>`.
+pub fn final_snapshot_id(target: &ClusterId, operation_id: &OperationId) -> SnapshotId {
+    suffixed(target, &format!("final-{}", short(operation_id)))
+}
+
+/// Name of the restored cluster's instance number `ordinal`, from 1; 1 is the writer.
+pub fn instance_id(target: &ClusterId, ordinal: usize) -> InstanceId {
+    legal(InstanceId::try_from(format!("{target}-{ordinal}")))
+}
+
+fn suffixed(target: &ClusterId, suffix: &str) -> SnapshotId {
+    let room = 63 - suffix.len() - 1;
+    let stem: String = target.as_str().chars().take(room).collect();
+    legal(SnapshotId::try_from(format!("{}-{suffix}", stem.trim_end_matches('-'))))
+}
+
+/// A stem that is a legal id, cut at a character and freed of hyphens at its end, stays legal with our suffixes; the
+/// property test below holds this to it.
+#[allow(clippy::expect_used)]
+fn legal<T, E: std::fmt::Debug>(id: Result<T, E>) -> T {
+    id.expect("names made from legal ids are legal")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn names_follow_from_target_and_operation() {
+        let target = ClusterId::try_from("staging").unwrap();
+        let one = OperationId::try_from("nightly-2026-11-21").unwrap();
+        let two = OperationId::try_from("nightly-2026-11-22").unwrap();
+        assert_eq!(copy_id(&target, &one), copy_id(&target, &one));
+        assert_ne!(copy_id(&target, &one), copy_id(&target, &two));
+        assert!(copy_id(&target, &one).as_str().starts_with("staging-copy-"));
+        assert!(final_snapshot_id(&target, &one).as_str().starts_with("staging-final-"));
+        assert_eq!(instance_id(&target, 1).as_str(), "staging-1");
+    }
+
+    proptest! {
+        #[test]
+        fn every_name_is_legal(target in "[a-z](-?[a-z0-9]){0,59}", operation in "[A-Za-z0-9._-]{1,80}") {
+            prop_assume!(target.len() <= TARGET_CLUSTER_ID_MAX);
+            let target = ClusterId::try_from(target).unwrap();
+            let operation = OperationId::try_from(operation).unwrap();
+            for name in [copy_id(&target, &operation), final_snapshot_id(&target, &operation)] {
+                prop_assert_eq!(SnapshotId::try_from(name.as_str()).unwrap(), name);
+            }
+            for ordinal in [1, 15] {
+                prop_assert!(instance_id(&target, ordinal).as_str().len() <= 63);
+            }
+        }
+    }
+}

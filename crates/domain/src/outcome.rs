@@ -1,0 +1,33 @@
+//! What a step answers to the state machine.
+
+use crate::{ids::OperationId, step::Step};
+use serde::{Deserialize, Serialize};
+
+/// The one field that a Choice of the state machine compares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// The step's goal holds.
+    Done,
+    /// Not yet; invoke again after `wait_seconds`.
+    Waiting,
+    /// Nothing had to be done.
+    Skipped,
+}
+
+/// Output of a step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StepOutput {
+    /// The operation, input of the next step.
+    pub operation_id: OperationId,
+    /// The step that answered.
+    pub step: Step,
+    /// Where it stands.
+    pub outcome: Outcome,
+    /// Seconds until the next look; only with [`Outcome::Waiting`].
+    pub wait_seconds: Option<u64>,
+    /// What is being waited for, and how far it is.
+    pub progress: Option<String>,
+    /// Facts for people; no step reads them.
+    pub detail: serde_json::Value,
+}

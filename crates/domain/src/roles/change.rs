@@ -1,0 +1,208 @@
+//! One change of the server, small enough to be described in one line and repeated without harm.
+
+use super::{ObjectKind, Privilege, RoleName};
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// What rights are granted on.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum GrantTarget {
+    /// The database itself.
+    Database,
+    /// A schema itself.
+    Schema(String),
+    /// All tables and views of a schema.
+    Tables(String),
+    /// All sequences of a schema.
+    Sequences(String),
+    /// All routines of a schema.
+    Routines(String),
+}
+
+impl GrantTarget {
+    /// The target for objects of `kind` in `schema`, which is ignored for a database.
+    pub fn new(kind: ObjectKind, schema: String) -> Self {
+        match kind {
+            ObjectKind::Database => Self::Database,
+            ObjectKind::Schema => Self::Schema(schema),
+            ObjectKind::Table => Self::Tables(schema),
+            ObjectKind::Sequence => Self::Sequences(schema),
+            ObjectKind::Routine => Self::Routines(schema),
+        }
+    }
+}
+
+/// A change of one attribute of a role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs)]
+pub enum Attribute {
+    Login,
+    Inherit,
+    NoSuperuser,
+    NoCreateRole,
+    NoCreateDatabase,
+    NoReplication,
+    NoBypassRowSecurity,
+    /// Lifts a limit of 0 sessions.
+    NoConnectionLimit,
+    /// Lifts the date after which the password does not work.
+    NoExpiry,
+}
+
+impl Attribute {
+    /// The option of `ALTER ROLE`.
+    pub fn as_sql(self) -> &'static str {
+        match self {
+            Self::Login => "LOGIN",
+            Self::Inherit => "INHERIT",
+            Self::NoSuperuser => "NOSUPERUSER",
+            Self::NoCreateRole => "NOCREATEROLE",
+            Self::NoCreateDatabase => "NOCREATEDB",
+            Self::NoReplication => "NOREPLICATION",
+            Self::NoBypassRowSecurity => "NOBYPASSRLS",
+            Self::NoConnectionLimit => "CONNECTION LIMIT -1",
+            Self::NoExpiry => "VALID UNTIL 'infinity'",
+        }
+    }
+}
+
+/// One change. The order of the variants is the order of the work: first everybody else's logins are closed, then the
+/// declared roles are made and narrowed, then given their passwords, and last their rights.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RoleChange {
+    /// An inherited login can no longer log in.
+    LockLogin {
+        /// The login.
+        role: RoleName,
+        /// Its comment afterwards: what it was and [`LOCKED`](super::LOCKED).
+        comment: String,
+    },
+    /// A membership ends.
+    RevokeMembership {
+        /// The role whose rights are lost.
+        role: RoleName,
+        /// Who loses them.
+        member: RoleName,
+        /// Who granted it, where the server needs to be told.
+        grantor: Option<RoleName>,
+    },
+    /// Sessions of a locked login end.
+    EndSessions {
+        /// The login.
+        role: RoleName,
+    },
+    /// A declared role is made, without a password.
+    CreateRole {
+        /// The role.
+        role: RoleName,
+    },
+    /// A declared role that exists is given the attributes of an ordinary login.
+    SetAttributes {
+        /// The role.
+        role: RoleName,
+        /// What changes.
+        attributes: BTreeSet<Attribute>,
+    },
+    /// A declared role gets the declared password, which is kept elsewhere.
+    SetPassword {
+        /// The role.
+        role: RoleName,
+    },
+    /// A membership begins.
+    GrantMembership {
+        /// The role whose rights are had.
+        role: RoleName,
+        /// Who gets them.
+        member: RoleName,
+    },
+    /// A declared user gets rights on what exists.
+    Grant {
+        /// The database.
+        database: String,
+        /// On what.
+        target: GrantTarget,
+        /// To whom.
+        role: RoleName,
+        /// Which rights.
+        privileges: BTreeSet<Privilege>,
+    },
+    /// A declared user gets rights on what `owner` makes later.
+    GrantDefault {
+        /// The database.
+        database: String,
+        /// Who makes the objects.
+        owner: RoleName,
+        /// On objects of which kind.
+        kind: ObjectKind,
+        /// To whom.
+        role: RoleName,
+        /// Which rights.
+        privileges: BTreeSet<Privilege>,
+    },
+}
+
+impl RoleChange {
+    /// The database that the change is made in; `None` for changes of the whole server.
+    pub fn database(&self) -> Option<&str> {
+        match self {
+            Self::Grant { database, .. } | Self::GrantDefault { database, .. } => Some(database),
+            Self::LockLogin { .. }
+            | Self::RevokeMembership { .. }
+            | Self::EndSessions { .. }
+            | Self::CreateRole { .. }
+            | Self::SetAttributes { .. }
+            | Self::SetPassword { .. }
+            | Self::GrantMembership { .. } => None,
+        }
+    }
+}
+
+/// Rights as a list: `SELECT, INSERT`.
+fn list<'a>(items: impl Iterator<Item = &'a str>) -> String {
+    items.collect::<Vec<_>>().join(", ")
+}
+
+impl fmt::Display for GrantTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Database => f.write_str("the database"),
+            Self::Schema(schema) => write!(f, "schema {schema}"),
+            Self::Tables(schema) => write!(f, "all tables in schema {schema}"),
+            Self::Sequences(schema) => write!(f, "all sequences in schema {schema}"),
+            Self::Routines(schema) => write!(f, "all routines in schema {schema}"),
+        }
+    }
+}
+
+impl fmt::Display for RoleChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LockLogin { role, .. } => write!(f, "lock the inherited login {role}"),
+            Self::RevokeMembership { role, member, .. } => write!(f, "remove {member} from {role}"),
+            Self::EndSessions { role } => write!(f, "end the sessions of {role}"),
+            Self::CreateRole { role } => write!(f, "create the role {role}"),
+            Self::SetAttributes { role, attributes } => {
+                write!(f, "make {role} {}", list(attributes.iter().map(|attribute| attribute.as_sql())))
+            }
+            Self::SetPassword { role } => write!(f, "set the password of {role}"),
+            Self::GrantMembership { role, member } => write!(f, "make {member} a member of {role}"),
+            Self::Grant { database, target, role, privileges } => {
+                let rights = list(privileges.iter().map(|privilege| privilege.as_str()));
+                write!(f, "grant {rights} on {target} to {role} (database {database})")
+            }
+            Self::GrantDefault { database, owner, kind, role, privileges } => {
+                let rights = list(privileges.iter().map(|privilege| privilege.as_str()));
+                write!(
+                    f,
+                    "grant {rights} on each {} that {owner} makes later to {role} (database {database})",
+                    kind.as_str()
+                )
+            }
+        }
+    }
+}
+
+/// The changes in words, one line each, no password among them: for the state, the audit trail and people.
+pub fn describe(changes: &[RoleChange]) -> Vec<String> {
+    changes.iter().map(ToString::to_string).collect()
+}

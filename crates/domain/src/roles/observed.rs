@@ -1,0 +1,152 @@
+//! What a server was seen to hold, as far as [`diff`](super::diff) needs it.
+
+use super::{GrantTarget, ObjectKind, Privilege, RoleName};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The mark in a locked login's comment: a second run, or a person, sees by whom it was locked.
+pub const LOCKED: &str = "locked by aurora-restore";
+
+/// PostgreSQL's `server_version_num`, for instance 150018.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ServerVersion(pub u32);
+
+impl ServerVersion {
+    /// The major version, for instance 15.
+    pub fn major(self) -> u32 {
+        self.0 / 10_000
+    }
+}
+
+/// One server, seen by its master.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observed {
+    /// The server's version.
+    pub version: ServerVersion,
+    /// Who looked.
+    pub master: RoleName,
+    /// Every role.
+    pub roles: BTreeMap<RoleName, ObservedRole>,
+    /// Every membership.
+    pub memberships: BTreeSet<Membership>,
+    /// Every database but the server's own.
+    pub databases: Vec<ObservedDatabase>,
+    /// What could not be looked at and why.
+    pub notes: Vec<String>,
+}
+
+/// What a role may do by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Attributes {
+    pub login: bool,
+    pub superuser: bool,
+    pub create_role: bool,
+    pub create_database: bool,
+    pub replication: bool,
+    pub bypass_row_security: bool,
+    pub inherit: bool,
+    /// Sessions at a time; -1 is no limit.
+    pub connection_limit: i32,
+    /// Whether the password has a date after which it does not work.
+    pub expires: bool,
+}
+
+impl Attributes {
+    /// Whether one of these opens more than rights on objects.
+    pub fn is_powerful(self) -> bool {
+        self.superuser || self.create_role || self.create_database || self.replication || self.bypass_row_security
+    }
+}
+
+/// One role.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObservedRole {
+    /// What it may do by itself.
+    pub attributes: Attributes,
+    /// Its comment.
+    pub comment: Option<String>,
+    /// Whether somebody is connected as this role.
+    pub has_sessions: bool,
+    /// Whether the master has this role's rights.
+    pub master_acts_as: bool,
+    /// Whether the master may make others members of this role.
+    pub master_may_grant: bool,
+    /// For declared users: whether the declared password logs in. `None` for everybody else.
+    pub login_works: Option<bool>,
+}
+
+/// `member` is a member of `role`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Membership {
+    /// The role whose rights are had.
+    pub role: RoleName,
+    /// Who has them.
+    pub member: RoleName,
+    /// By whom, where the server tells them apart (PostgreSQL 16 and later); a revoke must name it.
+    pub grantor: Option<RoleName>,
+}
+
+/// One database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObservedDatabase {
+    /// Its name.
+    pub name: String,
+    /// Whether the master may connect. If not, only `owners` is filled, with the database's owner.
+    pub reachable: bool,
+    /// Who owns the database or anything in its schemas, or makes objects there.
+    pub owners: BTreeSet<RoleName>,
+    /// Rights of declared users that are missing.
+    pub missing: Vec<MissingRight>,
+    /// Rights of declared users that objects made later would lack.
+    pub missing_defaults: Vec<MissingDefault>,
+    /// Schemas in which everybody may create objects.
+    pub open_schemas: Vec<String>,
+}
+
+/// A right that a declared user lacks on at least one object.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MissingRight {
+    /// Who lacks it.
+    pub role: RoleName,
+    /// On what.
+    pub target: GrantTarget,
+    /// Which.
+    pub privilege: Privilege,
+    /// Who owns the objects it is missing on.
+    pub owner: RoleName,
+}
+
+/// A right that a declared user would lack on what `owner` makes later.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MissingDefault {
+    /// Who makes the objects.
+    pub owner: RoleName,
+    /// Who lacks the right.
+    pub role: RoleName,
+    /// On objects of which kind.
+    pub kind: ObjectKind,
+    /// Which.
+    pub privilege: Privilege,
+}
+
+impl Observed {
+    /// Whether the master can never act for `role`: the server's own roles and superusers.
+    pub fn is_out_of_reach(&self, role: &RoleName) -> bool {
+        role.is_servers_own() || (*role != self.master && self.role(role).is_some_and(|role| role.attributes.superuser))
+    }
+
+    /// The role of that name.
+    pub fn role(&self, name: &RoleName) -> Option<&ObservedRole> {
+        self.roles.get(name)
+    }
+
+    /// The memberships that `member` holds itself.
+    pub fn memberships_of<'a>(&'a self, member: &'a RoleName) -> impl Iterator<Item = &'a Membership> {
+        self.memberships.iter().filter(move |membership| membership.member == *member)
+    }
+
+    /// Whether `role` owns something, as far as was seen.
+    pub fn owns_something(&self, role: &RoleName) -> bool {
+        self.databases.iter().any(|database| database.owners.contains(role))
+    }
+}

@@ -1,0 +1,188 @@
+//! What a declared user may do: the table of rights per profile.
+
+use super::desired::RolesError;
+use serde::{Deserialize, Serialize};
+
+/// What a declared user is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Profile {
+    /// An application: all rows, all sequences, all functions, no change of the schema.
+    ReadWrite,
+    /// Reports and people: reads tables, views and sequences. No `nextval`: that writes.
+    ReadOnly,
+    /// Maintenance: what an application may, changes of the schema, and a look at everybody's sessions.
+    Devops,
+}
+
+/// A kind of object that rights are granted on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ObjectKind {
+    /// A database as a whole.
+    Database,
+    /// A schema.
+    Schema,
+    /// Tables, partitioned and foreign tables, views, materialized views.
+    Table,
+    /// Sequences, those of serial and identity columns included.
+    Sequence,
+    /// Functions, procedures, aggregates.
+    Routine,
+}
+
+/// One right, as PostgreSQL names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+#[allow(missing_docs)]
+pub enum Privilege {
+    Connect,
+    Usage,
+    Create,
+    Select,
+    Insert,
+    Update,
+    Delete,
+    Execute,
+}
+
+impl ObjectKind {
+    /// Every kind, in the order in which rights are granted.
+    pub const ALL: [Self; 5] = [Self::Database, Self::Schema, Self::Table, Self::Sequence, Self::Routine];
+
+    /// The kind as queries name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Database => "database",
+            Self::Schema => "schema",
+            Self::Table => "table",
+            Self::Sequence => "sequence",
+            Self::Routine => "routine",
+        }
+    }
+
+    /// Reads what [`ObjectKind::as_str`] wrote.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
+impl Privilege {
+    /// Every right that a profile may contain.
+    pub const ALL: [Self; 8] = [
+        Self::Connect,
+        Self::Usage,
+        Self::Create,
+        Self::Select,
+        Self::Insert,
+        Self::Update,
+        Self::Delete,
+        Self::Execute,
+    ];
+
+    /// The key word of SQL.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Connect => "CONNECT",
+            Self::Usage => "USAGE",
+            Self::Create => "CREATE",
+            Self::Select => "SELECT",
+            Self::Insert => "INSERT",
+            Self::Update => "UPDATE",
+            Self::Delete => "DELETE",
+            Self::Execute => "EXECUTE",
+        }
+    }
+
+    /// Reads what [`Privilege::as_str`] wrote.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|privilege| privilege.as_str() == text)
+    }
+}
+
+impl Profile {
+    /// The profile of a key of the application secret. A key that is not known is refused: guessing a profile is
+    /// guessing rights.
+    pub fn for_key(key: &str) -> Result<Self, RolesError> {
+        match key {
+            "application_user" => Ok(Self::ReadWrite),
+            "readonly_user" => Ok(Self::ReadOnly),
+            "devops_user" => Ok(Self::Devops),
+            _ => Err(RolesError::UnknownKey { key: key.to_owned() }),
+        }
+    }
+
+    /// The profile's name, as in requests and reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ReadWrite => "read-write",
+            Self::ReadOnly => "read-only",
+            Self::Devops => "devops",
+        }
+    }
+
+    /// The rights on objects of `kind`, now and later.
+    pub fn rights(self, kind: ObjectKind) -> &'static [Privilege] {
+        use Privilege::{Connect, Create, Delete, Execute, Insert, Select, Update, Usage};
+        match (kind, self) {
+            (ObjectKind::Database, Self::ReadWrite | Self::ReadOnly | Self::Devops) => &[Connect],
+            (ObjectKind::Schema, Self::ReadWrite | Self::ReadOnly) => &[Usage],
+            (ObjectKind::Schema, Self::Devops) => &[Usage, Create],
+            (ObjectKind::Table, Self::ReadOnly) => &[Select],
+            (ObjectKind::Table, Self::ReadWrite | Self::Devops) => &[Select, Insert, Update, Delete],
+            (ObjectKind::Sequence, Self::ReadOnly) => &[Select],
+            (ObjectKind::Sequence, Self::ReadWrite | Self::Devops) => &[Usage, Select, Update],
+            (ObjectKind::Routine, Self::ReadOnly) => &[],
+            (ObjectKind::Routine, Self::ReadWrite | Self::Devops) => &[Execute],
+        }
+    }
+
+    /// The predefined roles that come with the profile, where the master may grant them.
+    pub fn predefined_roles(self) -> &'static [&'static str] {
+        match self {
+            Self::ReadWrite | Self::ReadOnly => &[],
+            Self::Devops => &["pg_monitor", "pg_signal_backend"],
+        }
+    }
+
+    /// Whether users of this profile make objects of their own, which the other users must reach too.
+    pub fn makes_objects(self) -> bool {
+        self.rights(ObjectKind::Schema).contains(&Privilege::Create)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_profile_per_key_and_no_guess() {
+        assert_eq!(Profile::for_key("application_user"), Ok(Profile::ReadWrite));
+        assert_eq!(Profile::for_key("readonly_user"), Ok(Profile::ReadOnly));
+        assert_eq!(Profile::for_key("devops_user"), Ok(Profile::Devops));
+        assert_eq!(Profile::for_key("owner"), Err(RolesError::UnknownKey { key: "owner".into() }));
+    }
+
+    #[test]
+    fn read_only_reads_and_nothing_else() {
+        let rights: Vec<_> = ObjectKind::ALL
+            .iter()
+            .flat_map(|kind| Profile::ReadOnly.rights(*kind).iter().map(|p| p.as_str()))
+            .collect();
+        assert_eq!(rights, ["CONNECT", "USAGE", "SELECT", "SELECT"]);
+        assert!(!Profile::ReadOnly.rights(ObjectKind::Sequence).contains(&Privilege::Usage));
+    }
+
+    #[test]
+    fn only_devops_changes_schemas() {
+        assert!(Profile::Devops.makes_objects());
+        assert!(!Profile::ReadWrite.makes_objects() && !Profile::ReadOnly.makes_objects());
+    }
+
+    #[test]
+    fn names_come_back() {
+        assert!(ObjectKind::ALL.iter().all(|kind| ObjectKind::parse(kind.as_str()) == Some(*kind)));
+        assert!(Privilege::ALL.iter().all(|right| Privilege::parse(right.as_str()) == Some(*right)));
+        assert_eq!(serde_json::to_string(&Profile::ReadWrite).ok().as_deref(), Some("\"read-write\""));
+    }
+}

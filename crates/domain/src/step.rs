@@ -1,0 +1,86 @@
+//! The ten steps. A step's name is its binary, module, state and metric.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// One step of the workflow, in its order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs)] // each is described by its module in `aurora-restore-steps`
+pub enum Step {
+    Preflight,
+    CopySnapshot,
+    CheckCopy,
+    DeleteCluster,
+    RestoreCluster,
+    CheckRestore,
+    SetupDbUsers,
+    VerifyRestore,
+    ArchiveSnapshot,
+    Notify,
+}
+
+impl Step {
+    /// All steps in the workflow's order.
+    pub const ALL: [Step; 10] = [
+        Step::Preflight,
+        Step::CopySnapshot,
+        Step::CheckCopy,
+        Step::DeleteCluster,
+        Step::RestoreCluster,
+        Step::CheckRestore,
+        Step::SetupDbUsers,
+        Step::VerifyRestore,
+        Step::ArchiveSnapshot,
+        Step::Notify,
+    ];
+
+    /// Kebab case: `copy-snapshot`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Step::Preflight => "preflight",
+            Step::CopySnapshot => "copy-snapshot",
+            Step::CheckCopy => "check-copy",
+            Step::DeleteCluster => "delete-cluster",
+            Step::RestoreCluster => "restore-cluster",
+            Step::CheckRestore => "check-restore",
+            Step::SetupDbUsers => "setup-db-users",
+            Step::VerifyRestore => "verify-restore",
+            Step::ArchiveSnapshot => "archive-snapshot",
+            Step::Notify => "notify",
+        }
+    }
+
+    /// How long the step may take from its first invocation, repeats and waits included, in seconds. The machine's
+    /// `TimeoutSeconds` is the second bound.
+    pub fn deadline_seconds(self) -> u64 {
+        const HOUR: u64 = 3600;
+        match self {
+            // Copies are always full and may queue behind five others: a 10 TB cluster takes the better part of a day.
+            Step::CopySnapshot | Step::CheckCopy => 36 * HOUR,
+            // A final snapshot of a large cluster is incremental, but not instant.
+            Step::DeleteCluster => 4 * HOUR,
+            Step::RestoreCluster => HOUR,
+            Step::CheckRestore => 12 * HOUR,
+            Step::Preflight | Step::SetupDbUsers | Step::VerifyRestore | Step::ArchiveSnapshot | Step::Notify => HOUR,
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_serialised_name_is_the_name() {
+        for step in Step::ALL {
+            assert_eq!(serde_json::to_value(step).unwrap(), step.as_str());
+        }
+    }
+}
