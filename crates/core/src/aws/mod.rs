@@ -1,0 +1,43 @@
+//! The edges to AWS: concrete SDK clients inside small structs that return domain values.
+
+mod codes;
+mod convert;
+mod error;
+pub mod kms;
+pub mod rds;
+pub mod sfn;
+pub mod sns;
+
+pub use error::{AwsError, aws_error};
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_smithy_http_client::{Builder, tls};
+use aws_smithy_types::{retry::RetryConfig, timeout::TimeoutConfig};
+use std::time::Duration;
+
+/// What a mutating call answered: the value and AWS's id of the request, for the audit trail.
+#[derive(Debug)]
+pub struct Called<T> {
+    /// The answer.
+    pub value: T,
+    /// `x-amzn-RequestId`.
+    pub request_id: Option<String>,
+}
+
+/// The SDK's configuration: one TLS provider (ring), bounded waits, three attempts. Longer waits belong to the state
+/// machine.
+pub async fn sdk_config(region: &str) -> SdkConfig {
+    let http = Builder::new().tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring)).build_https();
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(Duration::from_secs(3))
+        .operation_attempt_timeout(Duration::from_secs(15))
+        .operation_timeout(Duration::from_secs(50))
+        .build();
+    aws_config::defaults(BehaviorVersion::latest())
+        .region(Region::new(region.to_owned()))
+        .http_client(http)
+        .retry_config(RetryConfig::standard().with_max_attempts(3))
+        .timeout_config(timeouts)
+        .load()
+        .await
+}

@@ -1,0 +1,357 @@
+//! RDS in one Region: what is there, and the calls that change it. Reads return `None` for "not found"; any other
+//! error is an error.
+
+use super::{AwsError, Called, aws_error, convert};
+use aurora_restore_domain::cloud::{Cluster, Instance, Snapshot, Tags};
+use aurora_restore_domain::ids::{ClusterId, InstanceId, SnapshotId};
+use aurora_restore_domain::plan::{ClusterSettings, PlannedInstance};
+use aws_config::{Region, SdkConfig};
+use aws_sdk_rds::Client;
+use aws_sdk_rds::operation::RequestId;
+use aws_sdk_rds::types::{Filter, ServerlessV2ScalingConfiguration, Tag};
+use secrecy::{ExposeSecret, SecretString};
+
+/// RDS of one Region.
+#[derive(Debug, Clone)]
+pub struct Rds {
+    client: Client,
+    region: String,
+}
+
+fn wire(tags: &Tags) -> Vec<Tag> {
+    tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect()
+}
+
+fn called(answer: &impl RequestId) -> Called<()> {
+    Called { value: (), request_id: answer.request_id().map(str::to_owned) }
+}
+
+fn found<T>(answer: Result<T, AwsError>, not_found: &str) -> Result<Option<T>, AwsError> {
+    match answer {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.is(not_found) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+impl Rds {
+    /// RDS of `region`, with the other settings of `config`.
+    pub fn new(config: &SdkConfig, region: &str) -> Self {
+        let config = aws_sdk_rds::config::Builder::from(config).region(Region::new(region.to_owned())).build();
+        Self::from_client(Client::from_conf(config), region)
+    }
+
+    /// RDS behind a client that exists, for tests.
+    pub fn from_client(client: Client, region: &str) -> Self {
+        Self { client, region: region.to_owned() }
+    }
+
+    /// The Region's code.
+    pub fn region(&self) -> &str {
+        &self.region
+    }
+
+    /// A cluster by id; `None` on `DBClusterNotFoundFault`.
+    ///
+    /// # Errors
+    /// Whatever else RDS says.
+    pub async fn cluster(&self, id: &ClusterId) -> Result<Option<Cluster>, AwsError> {
+        let answer = self.client.describe_db_clusters().db_cluster_identifier(id.as_str()).send().await;
+        let answer = answer.map_err(|error| aws_error("rds:DescribeDBClusters", id.as_str(), error));
+        let clusters = found(answer, "DBClusterNotFoundFault")?.and_then(|answer| answer.db_clusters);
+        Ok(clusters.unwrap_or_default().into_iter().next().map(convert::cluster))
+    }
+
+    /// All instances of a cluster.
+    ///
+    /// # Errors
+    /// Whatever RDS says.
+    pub async fn instances_of(&self, id: &ClusterId) -> Result<Vec<Instance>, AwsError> {
+        let filter = Filter::builder().name("db-cluster-id").values(id.as_str()).build();
+        let mut pages = self.client.describe_db_instances().filters(filter).into_paginator().items().send();
+        let mut instances = Vec::new();
+        while let Some(item) = pages.next().await {
+            let item = item.map_err(|error| aws_error("rds:DescribeDBInstances", id.as_str(), error))?;
+            instances.push(convert::instance(item));
+        }
+        Ok(instances)
+    }
+
+    /// An instance by id; `None` on `DBInstanceNotFound`.
+    ///
+    /// # Errors
+    /// Whatever else RDS says.
+    pub async fn instance(&self, id: &InstanceId) -> Result<Option<Instance>, AwsError> {
+        let answer = self.client.describe_db_instances().db_instance_identifier(id.as_str()).send().await;
+        let answer = answer.map_err(|error| aws_error("rds:DescribeDBInstances", id.as_str(), error));
+        let instances = found(answer, "DBInstanceNotFound")?.and_then(|answer| answer.db_instances);
+        Ok(instances.unwrap_or_default().into_iter().next().map(convert::instance))
+    }
+
+    /// A cluster snapshot by id or ARN; `None` on `DBClusterSnapshotNotFoundFault`.
+    ///
+    /// # Errors
+    /// Whatever else RDS says.
+    pub async fn snapshot(&self, id: &str) -> Result<Option<Snapshot>, AwsError> {
+        // A snapshot that another account shares with us is described by its ARN only when it is asked for as shared.
+        let answer = self
+            .client
+            .describe_db_cluster_snapshots()
+            .db_cluster_snapshot_identifier(id)
+            .include_shared(true)
+            .send()
+            .await;
+        let answer = answer.map_err(|error| aws_error("rds:DescribeDBClusterSnapshots", id, error));
+        let snapshots = found(answer, "DBClusterSnapshotNotFoundFault")?.and_then(|answer| answer.db_cluster_snapshots);
+        Ok(snapshots.unwrap_or_default().into_iter().next().map(convert::snapshot))
+    }
+
+    /// All snapshots of a cluster, automated and manual, copies included.
+    ///
+    /// # Errors
+    /// Whatever RDS says.
+    pub async fn snapshots_of(&self, id: &ClusterId) -> Result<Vec<Snapshot>, AwsError> {
+        let call = self.client.describe_db_cluster_snapshots().db_cluster_identifier(id.as_str());
+        let mut pages = call.into_paginator().items().send();
+        let mut snapshots = Vec::new();
+        while let Some(item) = pages.next().await {
+            let item = item.map_err(|error| aws_error("rds:DescribeDBClusterSnapshots", id.as_str(), error))?;
+            snapshots.push(convert::snapshot(item));
+        }
+        Ok(snapshots)
+    }
+
+    /// Whether a subnet group exists.
+    ///
+    /// # Errors
+    /// Whatever RDS says but "not found".
+    pub async fn has_subnet_group(&self, name: &str) -> Result<bool, AwsError> {
+        let answer = self.client.describe_db_subnet_groups().db_subnet_group_name(name).send().await;
+        let answer = answer.map_err(|error| aws_error("rds:DescribeDBSubnetGroups", name, error));
+        Ok(found(answer, "DBSubnetGroupNotFoundFault")?.is_some())
+    }
+
+    /// The global cluster that a cluster is a member of.
+    ///
+    /// # Errors
+    /// Whatever RDS says.
+    pub async fn global_cluster_of(&self, cluster_arn: &str) -> Result<Option<String>, AwsError> {
+        let mut pages = self.client.describe_global_clusters().into_paginator().items().send();
+        while let Some(item) = pages.next().await {
+            let global = item.map_err(|error| aws_error("rds:DescribeGlobalClusters", cluster_arn, error))?;
+            let is_member = global.global_cluster_members().iter().any(|member| {
+                member.db_cluster_arn() == Some(cluster_arn)
+                    || member.readers().iter().any(|reader| reader == cluster_arn)
+            });
+            if is_member {
+                return Ok(global.global_cluster_identifier);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Manual cluster snapshots in the Region, and the account's limit; `None` when AWS does not tell.
+    ///
+    /// # Errors
+    /// Whatever RDS says.
+    pub async fn manual_snapshot_quota(&self) -> Result<Option<(i64, i64)>, AwsError> {
+        let answer = self.client.describe_account_attributes().send().await;
+        let answer = answer.map_err(|error| aws_error("rds:DescribeAccountAttributes", self.region.as_str(), error))?;
+        let quota =
+            answer.account_quotas().iter().find(|quota| quota.account_quota_name() == Some("ManualClusterSnapshots"));
+        Ok(quota.and_then(|quota| Some((quota.used?, quota.max?))))
+    }
+
+    /// `CopyDBClusterSnapshot` into this Region. `kms_key_id` if and only if the source is encrypted.
+    ///
+    /// # Errors
+    /// Whatever RDS says.
+    pub async fn copy_snapshot(
+        &self,
+        source_arn: &str,
+        copy_id: &SnapshotId,
+        kms_key_id: Option<&str>,
+        tags: &Tags,
+    ) -> Result<Called<()>, AwsError> {
+        self.client
+            .copy_db_cluster_snapshot()
+            .source_db_cluster_snapshot_identifier(source_arn)
+            .target_db_cluster_snapshot_identifier(copy_id.as_str())
+            .set_kms_key_id(kms_key_id.map(str::to_owned))
+            .copy_tags(false)
+            .set_tags(Some(wire(tags)))
+            .send()
+            .await
+            .map(|answer| called(&answer))
+            .map_err(|error| aws_error("rds:CopyDBClusterSnapshot", copy_id.as_str(), error))
+    }
+
+    /// Turns a cluster's deletion protection on or off.
+    ///
+    /// # Errors
+    /// Whatever RDS says.
+    pub async fn set_deletion_protection(&self, id: &ClusterId, on: bool) -> Result<Called<()>, AwsError> {
+        self.client
+            .modify_db_cluster()
+            .db_cluster_identifier(id.as_str())
+            .deletion_protection(on)
+            .apply_immediately(true)
+            .send()
+            .await
+            .map(|answer| called(&answer))
+            .map_err(|error| aws_error("rds:ModifyDBCluster", id.as_str(), error))
+    }
+
+    /// Sets a cluster's master password; asynchronous on RDS's side.
+    ///
+    /// # Errors
+    /// Whatever RDS says.
+    pub async fn set_master_password(&self, id: &ClusterId, password: &SecretString) -> Result<Called<()>, AwsError> {
+        self.client
+            .modify_db_cluster()
+            .db_cluster_identifier(id.as_str())
+            .master_user_password(password.expose_secret())
+            .apply_immediately(true)
+            .send()
+            .await
+            .map(|answer| called(&answer))
+            .map_err(|error| aws_error("rds:ModifyDBCluster", id.as_str(), error))
+    }
+
+    /// Deletes an instance of a cluster; the data stays with the cluster.
+    ///
+    /// # Errors
+    /// Whatever RDS says.
+    pub async fn delete_instance(&self, id: &str) -> Result<Called<()>, AwsError> {
+        self.client
+            .delete_db_instance()
+            .db_instance_identifier(id)
+            .skip_final_snapshot(true)
+            .send()
+            .await
+            .map(|answer| called(&answer))
+            .map_err(|error| aws_error("rds:DeleteDBInstance", id, error))
+    }
+
+    /// Deletes a cluster, with a final snapshot unless there is no name for one.
+    ///
+    /// # Errors
+    /// Whatever RDS says.
+    pub async fn delete_cluster(
+        &self,
+        id: &ClusterId,
+        final_snapshot: Option<&SnapshotId>,
+    ) -> Result<Called<()>, AwsError> {
+        self.client
+            .delete_db_cluster()
+            .db_cluster_identifier(id.as_str())
+            .skip_final_snapshot(final_snapshot.is_none())
+            .set_final_db_snapshot_identifier(final_snapshot.map(|id| id.as_str().to_owned()))
+            .send()
+            .await
+            .map(|answer| called(&answer))
+            .map_err(|error| aws_error("rds:DeleteDBCluster", id.as_str(), error))
+    }
+
+    /// `RestoreDBClusterFromSnapshot`. Makes the cluster only; instances follow.
+    ///
+    /// # Errors
+    /// Whatever RDS says.
+    pub async fn restore_cluster(
+        &self,
+        id: &ClusterId,
+        snapshot: &str,
+        engine: &str,
+        settings: &ClusterSettings,
+        tags: &Tags,
+    ) -> Result<Called<()>, AwsError> {
+        let scaling = settings.serverless_v2.map(|scaling| {
+            ServerlessV2ScalingConfiguration::builder()
+                .min_capacity(scaling.min_acu)
+                .max_capacity(scaling.max_acu)
+                .build()
+        });
+        let logs = &settings.cloudwatch_logs_exports;
+        self.client
+            .restore_db_cluster_from_snapshot()
+            .db_cluster_identifier(id.as_str())
+            .snapshot_identifier(snapshot)
+            .engine(engine)
+            .set_engine_version(settings.engine_version.clone())
+            .set_kms_key_id(settings.kms_key_id.clone())
+            .set_db_subnet_group_name(settings.db_subnet_group_name.clone())
+            .set_vpc_security_group_ids(Some(settings.vpc_security_group_ids.clone()))
+            .set_db_cluster_parameter_group_name(settings.db_cluster_parameter_group_name.clone())
+            .set_port(settings.port.map(i32::from))
+            .deletion_protection(settings.deletion_protection)
+            .enable_iam_database_authentication(settings.enable_iam_database_authentication)
+            .set_enable_cloudwatch_logs_exports((!logs.is_empty()).then(|| logs.clone()))
+            .set_serverless_v2_scaling_configuration(scaling)
+            .set_storage_type(settings.storage_type.clone())
+            // So that a final snapshot of this cluster tells where it came from.
+            .copy_tags_to_snapshot(true)
+            .set_tags(Some(wire(tags)))
+            .send()
+            .await
+            .map(|answer| called(&answer))
+            .map_err(|error| aws_error("rds:RestoreDBClusterFromSnapshot", id.as_str(), error))
+    }
+
+    /// Creates an instance in a cluster.
+    ///
+    /// # Errors
+    /// Whatever RDS says.
+    pub async fn create_instance(
+        &self,
+        cluster: &ClusterId,
+        engine: &str,
+        instance: &PlannedInstance,
+        tags: &Tags,
+    ) -> Result<Called<()>, AwsError> {
+        self.client
+            .create_db_instance()
+            .db_cluster_identifier(cluster.as_str())
+            .db_instance_identifier(instance.id.as_str())
+            .db_instance_class(&instance.spec.db_instance_class)
+            .engine(engine)
+            .set_promotion_tier(instance.spec.promotion_tier.map(i32::from))
+            .set_tags(Some(wire(tags)))
+            .send()
+            .await
+            .map(|answer| called(&answer))
+            .map_err(|error| aws_error("rds:CreateDBInstance", instance.id.as_str(), error))
+    }
+
+    /// Adds tags to a resource.
+    ///
+    /// # Errors
+    /// Whatever RDS says.
+    pub async fn add_tags(&self, arn: &str, tags: &Tags) -> Result<Called<()>, AwsError> {
+        self.client
+            .add_tags_to_resource()
+            .resource_name(arn)
+            .set_tags(Some(wire(tags)))
+            .send()
+            .await
+            .map(|answer| called(&answer))
+            .map_err(|error| aws_error("rds:AddTagsToResource", arn, error))
+    }
+
+    /// Deletes a manual cluster snapshot.
+    ///
+    /// # Errors
+    /// Whatever RDS says.
+    pub async fn delete_snapshot(&self, id: &str) -> Result<Called<()>, AwsError> {
+        self.client
+            .delete_db_cluster_snapshot()
+            .db_cluster_snapshot_identifier(id)
+            .send()
+            .await
+            .map(|answer| called(&answer))
+            .map_err(|error| aws_error("rds:DeleteDBClusterSnapshot", id, error))
+    }
+}
+
+#[cfg(test)]
+#[path = "rds_tests.rs"]
+mod tests;

@@ -1,0 +1,128 @@
+//! What a step works with: made once per process, before the first invocation.
+
+use crate::audit::Audit;
+use crate::aws::{self, AwsError, Called, kms::Kms, rds::Rds, sfn::Executions, sns::Topic};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::error::StepError;
+use crate::secrets::Secrets;
+use crate::store::Store;
+use aurora_restore_domain::audit::{Entry, Phase};
+use aurora_restore_domain::ids::{OperationId, Region};
+use aurora_restore_domain::step::Step;
+use aws_config::SdkConfig;
+use serde_json::Value;
+
+/// Configuration, clock and clients.
+#[derive(Debug)]
+pub struct Context {
+    /// Settings from the environment.
+    pub config: Config,
+    /// The clock.
+    pub clock: Clock,
+    /// State and locks.
+    pub store: Store,
+    /// Audit trail.
+    pub audit: Audit,
+    /// Credentials.
+    pub secrets: Secrets,
+    /// RDS of the target Region.
+    pub rds: Rds,
+    /// KMS of the target Region.
+    pub kms: Kms,
+    /// Executions of the state machine.
+    pub executions: Executions,
+    /// Where outcomes are told.
+    pub topic: Topic,
+    sdk: SdkConfig,
+}
+
+impl Context {
+    /// Builds all clients for the Region that `config` names.
+    pub async fn new(config: Config, clock: Clock) -> Self {
+        let sdk = aws::sdk_config(&config.target_region).await;
+        Self::with_sdk(config, clock, sdk)
+    }
+
+    /// Builds all clients over a given SDK configuration.
+    pub fn with_sdk(config: Config, clock: Clock, sdk: SdkConfig) -> Self {
+        Self {
+            store: Store::new(&sdk, &config.state_table),
+            audit: Audit::new(&sdk, &config.audit_table, clock.clone()),
+            secrets: Secrets::new(&sdk, clock.clone(), config.secret_cache_seconds),
+            rds: Rds::new(&sdk, &config.target_region),
+            kms: Kms::new(&sdk),
+            executions: Executions::new(&sdk),
+            topic: Topic::new(&sdk),
+            config,
+            clock,
+            sdk,
+        }
+    }
+
+    /// RDS of another Region, for reading the source.
+    pub fn rds_in(&self, region: &Region) -> Rds {
+        Rds::new(&self.sdk, region.as_str())
+    }
+
+    /// Makes a mutating call between a begun and a finished audit record.
+    ///
+    /// # Errors
+    /// The call's own, after it was recorded; or the audit trail's, in which case the call was not made (begun) or
+    /// was made and the repeated step will find its effect (finished).
+    pub async fn mutate<T>(
+        &self,
+        at: (&OperationId, Step),
+        action: &str,
+        resource: &str,
+        detail: Value,
+        call: impl Future<Output = Result<Called<T>, AwsError>>,
+    ) -> Result<T, StepError> {
+        let (operation_id, step) = at;
+        let entry = Entry {
+            phase: Phase::Begun,
+            step,
+            action: action.to_owned(),
+            resource: resource.to_owned(),
+            actor: self.config.actor.clone(),
+            outcome: None,
+            request_id: None,
+            detail,
+        };
+        self.audit.append(operation_id, entry.clone()).await?;
+        tracing::info!(%operation_id, %step, action, resource, "calling {action} for {resource}");
+        let result = call.await;
+        let (outcome, request_id, detail) = match &result {
+            Ok(called) => ("ok".to_owned(), called.request_id.clone(), Value::Null),
+            Err(error) => (error.name.to_string(), error.request_id.clone(), Value::String(error.to_string())),
+        };
+        let finished = Entry { phase: Phase::Finished, outcome: Some(outcome), request_id, detail, ..entry };
+        self.audit.append(operation_id, finished).await?;
+        Ok(result?.value)
+    }
+
+    /// Records something that is no call.
+    ///
+    /// # Errors
+    /// The audit trail's.
+    pub async fn record_event(
+        &self,
+        at: (&OperationId, Step),
+        action: &str,
+        resource: &str,
+        detail: Value,
+    ) -> Result<(), StepError> {
+        let (operation_id, step) = at;
+        let entry = Entry {
+            phase: Phase::Event,
+            step,
+            action: action.to_owned(),
+            resource: resource.to_owned(),
+            actor: self.config.actor.clone(),
+            outcome: None,
+            request_id: None,
+            detail,
+        };
+        self.audit.append(operation_id, entry).await
+    }
+}

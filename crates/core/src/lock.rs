@@ -1,0 +1,126 @@
+//! The lock on a target, an item of the state table.
+
+use crate::aws::aws_error;
+use crate::error::StepError;
+use crate::store::{Store, conflict, read};
+use aurora_restore_domain::failure::{ErrorName, Failure};
+use aurora_restore_domain::lock::{Lock, is_mine};
+use aurora_restore_domain::operation::{Operation, lock_key};
+use aurora_restore_domain::{Instant, timestamp};
+use aws_sdk_dynamodb::types::AttributeValue;
+
+impl Store {
+    /// Reads the lock on `target` (`<region>#<cluster>`).
+    ///
+    /// # Errors
+    /// What DynamoDB says.
+    pub async fn lock(&self, target: &str) -> Result<Option<Lock>, StepError> {
+        let key = lock_key(target);
+        let answer = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .key("operation_id", AttributeValue::S(key.clone()))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|error| aws_error("dynamodb:GetItem", self.item(&key), error))?;
+        answer.item.map(|item| read(item, &key)).transpose()
+    }
+
+    /// Takes the lock on `target` for `operation`, over exactly the lock that was `seen`. Returns the new fencing
+    /// number.
+    ///
+    /// # Errors
+    /// `StateConflict` when someone else took it meanwhile; else what DynamoDB says.
+    pub async fn take_lock(
+        &self,
+        target: &str,
+        operation: &Operation,
+        seen: Option<&Lock>,
+        now: Instant,
+    ) -> Result<u64, StepError> {
+        let lock = Lock {
+            operation_id: lock_key(target),
+            owner: operation.operation_id.clone(),
+            owner_execution_arn: operation.execution_arn.clone(),
+            fence: seen.map_or(1, |lock| lock.fence + 1),
+            held: true,
+            taken_at: timestamp(now),
+        };
+        let item = serde_dynamo::to_item(&lock).map_err(|error| {
+            StepError::caused_by(Failure::new(ErrorName::Internal, "the lock cannot be written"), error)
+        })?;
+        let mut call = self.client.put_item().table_name(&self.table).set_item(Some(item));
+        call = match seen {
+            None => call.condition_expression("attribute_not_exists(operation_id)"),
+            Some(seen) => call
+                .condition_expression("fence = :fence")
+                .expression_attribute_values(":fence", AttributeValue::N(seen.fence.to_string())),
+        };
+        call.send()
+            .await
+            .map_err(|error| conflict(aws_error("dynamodb:PutItem", self.item(&lock.operation_id), error)))?;
+        Ok(lock.fence)
+    }
+
+    /// Checks that `operation` still has the lock that it took: an execution that was thought dead must not act.
+    ///
+    /// # Errors
+    /// `TargetLocked` when it has not; else what DynamoDB says.
+    pub async fn check_lock(&self, operation: &Operation) -> Result<(), StepError> {
+        let Some(target) = &operation.target else { return Ok(()) };
+        let lock = self.lock(target).await?;
+        let mine = lock.as_ref().is_some_and(|lock| {
+            is_mine(lock, &operation.operation_id, operation.execution_arn.as_deref())
+                && Some(lock.fence) == operation.fence
+        });
+        if mine {
+            return Ok(());
+        }
+        let owner = match lock.filter(|lock| lock.held) {
+            Some(lock) => format!("operation {} holds it since {}", lock.owner, lock.taken_at),
+            None => "nobody holds it".into(),
+        };
+        Err(Failure::new(
+            ErrorName::TargetLocked,
+            format!(
+                "operation {} no longer has the lock on {}: {owner}",
+                operation.operation_id,
+                target.replace('#', " ")
+            ),
+        )
+        .left("nothing was touched by this step")
+        .next("let the other operation end, then start again")
+        .into())
+    }
+
+    /// Releases the lock that `operation` took, and nobody else's. Its item stays, for the fencing number.
+    ///
+    /// # Errors
+    /// What DynamoDB says.
+    pub async fn release_lock(&self, operation: &Operation) -> Result<(), StepError> {
+        let (Some(target), Some(fence)) = (&operation.target, operation.fence) else { return Ok(()) };
+        let key = lock_key(target);
+        let answer = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .key("operation_id", AttributeValue::S(key.clone()))
+            .update_expression("SET held = :free")
+            .condition_expression("#owner = :owner AND fence = :fence")
+            .expression_attribute_names("#owner", "owner")
+            .expression_attribute_values(":free", AttributeValue::Bool(false))
+            .expression_attribute_values(":owner", AttributeValue::S(operation.operation_id.to_string()))
+            .expression_attribute_values(":fence", AttributeValue::N(fence.to_string()))
+            .send()
+            .await
+            .map_err(|error| aws_error("dynamodb:UpdateItem", self.item(&key), error));
+        match answer {
+            Ok(_) => Ok(()),
+            // Someone took it over: it is theirs now, which is what a release wants.
+            Err(error) if error.is("ConditionalCheckFailedException") => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}

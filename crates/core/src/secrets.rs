@@ -1,0 +1,223 @@
+//! Credentials from Secrets Manager, in types that cannot be printed, cached for a while.
+
+use crate::aws::{AwsError, aws_error};
+use crate::clock::Clock;
+use aurora_restore_domain::{Instant, seconds_between};
+use aws_config::SdkConfig;
+use aws_sdk_secretsmanager::Client;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, PoisonError};
+
+/// The keys that the application's secret must hold, as the contract has them.
+pub const REQUIRED_USERS: [&str; 3] = ["application_user", "readonly_user", "devops_user"];
+
+/// A user name and a password.
+#[derive(Debug, Clone)]
+pub struct Login {
+    /// Name of the role in the database.
+    pub username: String,
+    /// Its password.
+    pub password: SecretString,
+}
+
+/// The master credentials. `host` and `port` of the secret are accepted and not used: the restored cluster's own
+/// endpoint is what the steps connect to, so that a secret that names another server cannot send them there.
+#[derive(Debug, Clone)]
+pub struct MasterCredentials {
+    /// Name and password.
+    pub login: Login,
+    /// Database to connect to first; `postgres` when the secret names none.
+    pub database: String,
+}
+
+/// The declared users by their keys.
+pub type AppCredentials = BTreeMap<String, Login>;
+
+/// Secrets of one Region.
+#[derive(Debug)]
+pub struct Secrets {
+    client: Client,
+    clock: Clock,
+    ttl_seconds: u64,
+    cache: Mutex<HashMap<String, (Instant, SecretString)>>,
+}
+
+impl Secrets {
+    /// Secrets of the configuration's Region, cached for `ttl_seconds`.
+    pub fn new(config: &SdkConfig, clock: Clock, ttl_seconds: u64) -> Self {
+        Self { client: Client::new(config), clock, ttl_seconds, cache: Mutex::default() }
+    }
+
+    /// The secret's text, from the cache if it is young enough.
+    ///
+    /// # Errors
+    /// What Secrets Manager says.
+    pub async fn get(&self, name: &str) -> Result<SecretString, AwsError> {
+        let now = self.clock.now();
+        if let Some((read_at, value)) = self.cached(|cache| cache.get(name).cloned())
+            && seconds_between(read_at, now) < self.ttl_seconds
+        {
+            return Ok(value);
+        }
+        let answer = self
+            .client
+            .get_secret_value()
+            .secret_id(name)
+            .version_stage("AWSCURRENT")
+            .send()
+            .await
+            .map_err(|error| aws_error("secretsmanager:GetSecretValue", name, error))?;
+        let value = SecretString::from(answer.secret_string.unwrap_or_default());
+        self.cached(|cache| cache.insert(name.to_owned(), (now, value.clone())));
+        Ok(value)
+    }
+
+    /// Drops a secret from the cache, because a login with it was refused.
+    pub fn forget(&self, name: &str) {
+        self.cached(|cache| cache.remove(name));
+    }
+
+    fn cached<T>(&self, work: impl FnOnce(&mut HashMap<String, (Instant, SecretString)>) -> T) -> T {
+        work(&mut self.cache.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Passwords that the setup guide shows as examples: whoever has them has not filled the secret.
+const EXAMPLES: [&str; 4] = ["PLACEHOLDER", "APP_PASSWORD", "READONLY_PASSWORD", "DEVOPS_PASSWORD"];
+
+/// Reads the master credentials, ours or RDS's own shape.
+///
+/// # Errors
+/// Every problem: secret, field and what it takes. Never a value.
+pub fn parse_master(name: &str, text: &SecretString) -> Result<MasterCredentials, Vec<String>> {
+    let value = object(name, text)?;
+    let mut problems = Vec::new();
+    let login = login(name, "", &value, &mut problems);
+    if let Some(login) = &login {
+        // RDS: 8 or more printable ASCII characters without '/', '"', '@' and space. Found out now, because
+        // check-restore sets it after the old cluster is gone.
+        let password = login.password.expose_secret();
+        if password.len() < 8 || !password.chars().all(|c| c.is_ascii_graphic() && !matches!(c, '/' | '"' | '@')) {
+            problems.push(format!(
+                "secret {name}, field 'password': takes at least 8 printable ASCII characters without '/', '\"', '@' and space (RDS's rule for master passwords)"
+            ));
+        }
+    }
+    let database = ["database", "dbname"].iter().find_map(|field| value.get(*field)?.as_str()).unwrap_or("postgres");
+    match login {
+        Some(login) if problems.is_empty() => Ok(MasterCredentials { login, database: database.to_owned() }),
+        _ => Err(problems),
+    }
+}
+
+/// Reads the application's secret.
+///
+/// # Errors
+/// Every problem: secret, user, field and what it takes. Never a value.
+pub fn parse_app(name: &str, text: &SecretString) -> Result<AppCredentials, Vec<String>> {
+    let value = object(name, text)?;
+    let mut problems = Vec::new();
+    let mut users = AppCredentials::new();
+    for key in REQUIRED_USERS {
+        match value.get(key) {
+            Some(user) => {
+                if let Some(login) = login(name, key, user, &mut problems) {
+                    users.insert(key.to_owned(), login);
+                }
+            }
+            None => problems.push(format!(
+                "secret {name} lacks the user '{key}'; takes {{\"username\": …, \"password\": …}} there"
+            )),
+        }
+    }
+    if let Some(object) = value.as_object() {
+        for key in object.keys().filter(|key| !REQUIRED_USERS.contains(&key.as_str())) {
+            problems.push(format!("secret {name} holds '{key}'; takes the users {}", REQUIRED_USERS.join(", ")));
+        }
+    }
+    if problems.is_empty() { Ok(users) } else { Err(problems) }
+}
+
+fn object(name: &str, text: &SecretString) -> Result<Value, Vec<String>> {
+    // serde_json's message may quote the text, so it is not passed on.
+    match serde_json::from_str::<Value>(text.expose_secret()) {
+        Ok(value) if value.is_object() => Ok(value),
+        _ if EXAMPLES.contains(&text.expose_secret()) => Err(vec![format!("secret {name} says PLACEHOLDER; fill it")]),
+        _ => Err(vec![format!("secret {name} is not a JSON object")]),
+    }
+}
+
+fn login(name: &str, key: &str, value: &Value, problems: &mut Vec<String>) -> Option<Login> {
+    let path = |field: &str| if key.is_empty() { field.to_owned() } else { format!("{key}.{field}") };
+    let mut text = |field: &str| {
+        let text = value.get(field).and_then(Value::as_str).filter(|text| !text.is_empty());
+        match text {
+            Some(text) if EXAMPLES.contains(&text) => {
+                problems.push(format!(
+                    "secret {name}, field '{}': still says PLACEHOLDER or the guide's example; fill it",
+                    path(field)
+                ));
+                None
+            }
+            Some(text) => Some(text.to_owned()),
+            None => {
+                problems.push(format!("secret {name}, field '{}': needs a text that is not empty", path(field)));
+                None
+            }
+        }
+    };
+    let (username, password) = (text("username"), text("password"));
+    Some(Login { username: username?, password: SecretString::from(password?) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn app(text: &str) -> String {
+        parse_app("s", &SecretString::from(text)).unwrap_err().join("\n")
+    }
+
+    fn master(text: &str) -> Result<MasterCredentials, Vec<String>> {
+        parse_master("s", &SecretString::from(text))
+    }
+
+    #[test]
+    fn both_master_shapes_are_read() {
+        assert_eq!(master(r#"{"username":"m","password":"long-enough"}"#).unwrap().database, "postgres");
+        let rds = r#"{"username":"m","password":"long-enough","engine":"postgres","host":"h","port":5432,"dbname":"app","dbClusterIdentifier":"c"}"#;
+        assert_eq!(master(rds).unwrap().database, "app");
+    }
+
+    #[test]
+    fn unfilled_and_incomplete_secrets_are_told_by_field() {
+        let text = app(
+            r#"{"application_user":{"username":"a","password":"APP_PASSWORD"},"readonly_user":{"username":"r"},"extra":{}}"#,
+        );
+        for words in
+            ["application_user.password", "readonly_user.password", "lacks the user 'devops_user'", "holds 'extra'"]
+        {
+            assert!(text.contains(words), "{words} in {text}");
+        }
+        assert!(master(r#"{"username":"master","password":"PLACEHOLDER"}"#).unwrap_err()[0].contains("PLACEHOLDER"));
+        assert!(master("PLACEHOLDER").unwrap_err()[0].contains("PLACEHOLDER"));
+    }
+
+    #[test]
+    fn a_master_password_that_rds_would_refuse_is_found_now() {
+        for password in ["short", "with space", "with/slash", "with@sign1", "umlautäöü"] {
+            let problems = master(&format!(r#"{{"username":"m","password":"{password}"}}"#)).unwrap_err().join("");
+            assert!(problems.contains("RDS's rule") && !problems.contains(password), "{problems}");
+        }
+    }
+
+    #[test]
+    fn values_never_reach_messages_or_debug() {
+        let secret = r#"{"username":"m","password":"hunter2hunter2""#;
+        assert!(!format!("{:?}", master(secret)).contains("hunter2"));
+        let login = Login { username: "m".into(), password: SecretString::from("hunter2hunter2") };
+        assert!(!format!("{login:?}").contains("hunter2"));
+    }
+}

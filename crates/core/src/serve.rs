@@ -1,0 +1,52 @@
+//! Serves a step's invocations on Lambda: what every `main` calls.
+
+use crate::clock::Clock;
+use crate::config::{Config, Env};
+use crate::context::Context;
+use crate::error::StepError;
+use aurora_restore_domain::outcome::StepOutput;
+use aurora_restore_domain::step::Step;
+use lambda_runtime::{LambdaEvent, service_fn};
+use serde_json::Value;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// Runs the Lambda runtime with `step`'s handler until the process is stopped. The clients are built before the first
+/// invocation, while Lambda gives full CPU.
+///
+/// # Errors
+/// The runtime's own.
+pub async fn serve<F>(step: Step, run: F) -> Result<(), lambda_runtime::Error>
+where
+    F: AsyncFn(&Context, Step, Value) -> Result<StepOutput, StepError>,
+{
+    let env = Env::real();
+    init_logs(&env);
+    // A function that cannot start tells nobody why; one that answers every invocation with the reason does.
+    let context = match Config::from_env(&env) {
+        Ok(config) => Ok(Context::new(config, Clock::system()).await),
+        Err(failure) => Err(failure),
+    };
+    let (context, run) = (&context, &run);
+    lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| async move {
+        let context = context.as_ref().map_err(|failure| StepError::from(failure.clone()))?;
+        run(context, step, event.payload).await
+    }))
+    .await
+}
+
+/// JSON lines on standard output. Only our own records below `warn`: the SDK's debug records show request bodies.
+fn init_logs(env: &Env) {
+    let level = match env.get("LOG_LEVEL").map(|level| level.to_ascii_lowercase()).as_deref() {
+        Some("error") => LevelFilter::ERROR,
+        Some("warn") => LevelFilter::WARN,
+        Some("debug") => LevelFilter::DEBUG,
+        Some("trace") => LevelFilter::TRACE,
+        _ => LevelFilter::INFO,
+    };
+    let ours = Targets::new().with_default(LevelFilter::WARN.min(level)).with_target("aurora_restore", level);
+    let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_current_span(false).with_ansi(false);
+    // A second initialisation in one process happens in tests only and changes nothing.
+    let _ = tracing_subscriber::registry().with(lines).with(ours).try_init();
+}
