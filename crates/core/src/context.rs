@@ -1,7 +1,7 @@
 //! What a step works with: made once per process, before the first invocation.
 
 use crate::audit::Audit;
-use crate::aws::{self, AwsError, Called, kms::Kms, rds::Rds, sfn::Executions, sns::Topic};
+use crate::aws::{self, Called, kms::Kms, rds::Rds, sfn::Executions, sns::Topic};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::StepError;
@@ -70,13 +70,13 @@ impl Context {
     /// # Errors
     /// The call's own, after it was recorded; or the audit trail's, in which case the call was not made (begun) or
     /// was made and the repeated step will find its effect (finished).
-    pub async fn mutate<T>(
+    pub async fn mutate<T, E: Into<StepError>>(
         &self,
         at: (&OperationId, Step),
         action: &str,
         resource: &str,
         detail: Value,
-        call: impl Future<Output = Result<Called<T>, AwsError>>,
+        call: impl Future<Output = Result<Called<T>, E>>,
     ) -> Result<T, StepError> {
         let (operation_id, step) = at;
         let entry = Entry {
@@ -91,10 +91,10 @@ impl Context {
         };
         self.audit.append(operation_id, entry.clone()).await?;
         tracing::info!(%operation_id, %step, action, resource, "calling {action} for {resource}");
-        let result = call.await;
+        let result: Result<Called<T>, StepError> = call.await.map_err(Into::into);
         let (outcome, request_id, detail) = match &result {
             Ok(called) => ("ok".to_owned(), called.request_id.clone(), Value::Null),
-            Err(error) => (error.name.to_string(), error.request_id.clone(), Value::String(error.to_string())),
+            Err(error) => (error.name().to_string(), error.request_id.clone(), Value::String(error.to_string())),
         };
         let finished = Entry { phase: Phase::Finished, outcome: Some(outcome), request_id, detail, ..entry };
         self.audit.append(operation_id, finished).await?;

@@ -9,13 +9,15 @@ use std::error::Error;
 pub struct StepError {
     /// Name, what happened, what was left behind, what to do.
     pub failure: Failure,
+    /// AWS's id of the request that failed.
+    pub request_id: Option<String>,
     source: Option<Box<dyn Error + Send + Sync>>,
 }
 
 impl StepError {
     /// A failure with the error that caused it.
     pub fn caused_by(failure: Failure, source: impl Error + Send + Sync + 'static) -> Self {
-        Self { failure, source: Some(Box::new(source)) }
+        Self { failure, request_id: None, source: Some(Box::new(source)) }
     }
 
     /// The name that Retry and Catch match.
@@ -26,7 +28,7 @@ impl StepError {
 
 impl From<Failure> for StepError {
     fn from(failure: Failure) -> Self {
-        Self { failure, source: None }
+        Self { failure, request_id: None, source: None }
     }
 }
 
@@ -34,7 +36,7 @@ impl From<AwsError> for StepError {
     fn from(error: AwsError) -> Self {
         let mut failure = Failure::new(error.name, error.to_string());
         failure.next = error.advice();
-        Self { failure, source: None }
+        Self { failure, request_id: error.request_id, source: None }
     }
 }
 

@@ -45,7 +45,11 @@ fn init_logs(env: &Env) {
         Some("trace") => LevelFilter::TRACE,
         _ => LevelFilter::INFO,
     };
-    let ours = Targets::new().with_default(LevelFilter::WARN.min(level)).with_target("aurora_restore", level);
+    let ours = Targets::new()
+        .with_default(LevelFilter::WARN.min(level))
+        // It repeats every error that a step has logged already.
+        .with_target("lambda_runtime::layers::panic", LevelFilter::OFF)
+        .with_target("aurora_restore", level);
     let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_current_span(false).with_ansi(false);
     // A second initialisation in one process happens in tests only and changes nothing.
     let _ = tracing_subscriber::registry().with(lines).with(ours).try_init();

@@ -93,7 +93,7 @@ pub struct ObservedDatabase {
     pub name: String,
     /// Whether the master may connect. If not, only `owners` is filled, with the database's owner.
     pub reachable: bool,
-    /// Who owns the database or anything in its schemas, or makes objects there.
+    /// Who owns the database or anything in its schemas.
     pub owners: BTreeSet<RoleName>,
     /// Rights of declared users that are missing.
     pub missing: Vec<MissingRight>,

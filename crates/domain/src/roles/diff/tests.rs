@@ -1,4 +1,5 @@
 //! The decision table: a server in a few words, and the changes that it takes.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::super::{MissingDefault, MissingRight, ObjectKind, ServerVersion, describe};
 use super::*;

@@ -1,0 +1,226 @@
+//! What can go wrong with a database. The SQLSTATE decides, never the text of a message.
+
+use crate::connect::Endpoint;
+use aurora_restore_domain::roles::RoleName;
+
+/// A failure, by what was being done. No variant can hold a password or a verifier: statements are never part of an
+/// error, and `password` lets no error of the server carry one.
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseError {
+    /// No connection: refused, no route, no such name, starting up, out of connections.
+    #[error("the database server at {endpoint} cannot be reached")]
+    Unreachable {
+        /// Where.
+        endpoint: Endpoint,
+        /// Why.
+        #[source]
+        source: Box<sqlx::Error>,
+    },
+    /// Nothing came back in time.
+    #[error("the database server at {endpoint} did not answer within {seconds} s")]
+    NoAnswer {
+        /// Where.
+        endpoint: Endpoint,
+        /// The limit.
+        seconds: u64,
+    },
+    /// The server has no TLS, or is not who it should be: wrong CA, wrong host name, expired.
+    #[error("the database server at {endpoint} did not prove who it is")]
+    TlsRefused {
+        /// Where.
+        endpoint: Endpoint,
+        /// Why.
+        #[source]
+        source: Box<sqlx::Error>,
+    },
+    /// Wrong password, no such role, or a role that may not log in (SQLSTATE 28P01, 28000).
+    #[error("the database server at {endpoint} refused the login of {role} (SQLSTATE {sqlstate})")]
+    LoginRefused {
+        /// Where.
+        endpoint: Endpoint,
+        /// Who.
+        role: RoleName,
+        /// The server's reason.
+        sqlstate: String,
+        /// The server's words.
+        #[source]
+        source: Box<sqlx::Error>,
+    },
+    /// The server said no to something else.
+    #[error("the database server refused to {what} (SQLSTATE {sqlstate})")]
+    Rejected {
+        /// What was tried; follows "to".
+        what: String,
+        /// The server's reason.
+        sqlstate: String,
+        /// The server's words.
+        #[source]
+        source: Box<sqlx::Error>,
+    },
+    /// The connection broke in the middle of something; whether it happened is unknown, and repeating it is safe.
+    #[error("the connection to the database server broke while it should {what}")]
+    Lost {
+        /// What was tried.
+        what: String,
+        /// Why.
+        #[source]
+        source: Box<sqlx::Error>,
+    },
+    /// Everything was accepted, and yet the next observation still misses it.
+    #[error("the database is not as declared after all changes were made; still to do: {}", .changes.join("; "))]
+    Incomplete {
+        /// What is missing still.
+        changes: Vec<String>,
+    },
+    /// A server or a machine that this tool cannot work with.
+    #[error("{what}")]
+    Unsupported {
+        /// What is not supported.
+        what: String,
+    },
+    /// Input that can never work.
+    #[error("{what}")]
+    Invalid {
+        /// What is wrong with it.
+        what: String,
+    },
+}
+
+/// What the caller should make of a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorClass {
+    /// Try again later: the server is away, starting, or busy.
+    Unreachable,
+    /// Read the secret again; if it is the same, a person must look.
+    LoginRefused,
+    /// The server understood and refused; trying again changes nothing.
+    Rejected,
+    /// The input or the trust must be mended.
+    Invalid,
+}
+
+impl DatabaseError {
+    /// The class, for the caller's retry and error name.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Unreachable { .. } | Self::NoAnswer { .. } | Self::Lost { .. } => ErrorClass::Unreachable,
+            Self::LoginRefused { .. } => ErrorClass::LoginRefused,
+            Self::Rejected { sqlstate, .. } if is_transient(sqlstate) => ErrorClass::Unreachable,
+            Self::Rejected { .. } | Self::Incomplete { .. } => ErrorClass::Rejected,
+            Self::TlsRefused { .. } | Self::Unsupported { .. } | Self::Invalid { .. } => ErrorClass::Invalid,
+        }
+    }
+
+    /// The server's reason, where it gave one.
+    pub fn sqlstate(&self) -> Option<&str> {
+        match self {
+            Self::LoginRefused { sqlstate, .. } | Self::Rejected { sqlstate, .. } => Some(sqlstate),
+            Self::Unreachable { source, .. } => source.as_database_error().and_then(postgres_code),
+            Self::NoAnswer { .. }
+            | Self::TlsRefused { .. }
+            | Self::Lost { .. }
+            | Self::Incomplete { .. }
+            | Self::Unsupported { .. }
+            | Self::Invalid { .. } => None,
+        }
+    }
+
+    /// A failure to log in.
+    pub(crate) fn of_connect(endpoint: &Endpoint, role: &RoleName, database: &str, error: sqlx::Error) -> Self {
+        let (endpoint, role) = (endpoint.clone(), role.clone());
+        let what = || format!("open database {database} for {role}");
+        match (sqlstate_of(&error), is_tls(&error)) {
+            (Some(sqlstate), _) if LOGIN_REFUSED.contains(&sqlstate.as_str()) => {
+                Self::LoginRefused { endpoint, role, sqlstate, source: Box::new(error) }
+            }
+            (Some(sqlstate), _) if is_transient(&sqlstate) => Self::Unreachable { endpoint, source: Box::new(error) },
+            (Some(sqlstate), _) => Self::Rejected { what: what(), sqlstate, source: Box::new(error) },
+            (None, true) => Self::TlsRefused { endpoint, source: Box::new(error) },
+            #[allow(clippy::wildcard_enum_match_arm, reason = "sqlx's list is open, and half of it is about its pool")]
+            (None, false) => match error {
+                // The server speaks, but not as this client expects: another authentication method, no PostgreSQL.
+                sqlx::Error::Protocol(why) => Self::Unsupported { what: format!("cannot {}: {why}", what()) },
+                // Configuration errors may quote what they were given, a password among it.
+                sqlx::Error::Configuration(_) => {
+                    Self::Invalid { what: format!("cannot {}: its name or password cannot be used", what()) }
+                }
+                error => Self::Unreachable { endpoint, source: Box::new(error) },
+            },
+        }
+    }
+
+    /// A failure of a statement in an open session.
+    pub(crate) fn of_statement(what: impl Into<String>, error: sqlx::Error) -> Self {
+        let what = what.into();
+        match sqlstate_of(&error) {
+            Some(sqlstate) => Self::Rejected { what, sqlstate, source: Box::new(error) },
+            None => Self::Lost { what, source: Box::new(error) },
+        }
+    }
+}
+
+/// invalid_password, invalid_authorization_specification.
+const LOGIN_REFUSED: [&str; 2] = ["28P01", "28000"];
+
+/// Connection exceptions, resources, operator intervention, conflicts with somebody else's work. Not 57014: a
+/// statement that ran into its own timeout does so again.
+fn is_transient(sqlstate: &str) -> bool {
+    const CODES: [&str; 9] = ["40001", "40P01", "53300", "53400", "55006", "55P03", "57P01", "57P02", "57P03"];
+    sqlstate.starts_with("08") || CODES.contains(&sqlstate)
+}
+
+fn sqlstate_of(error: &sqlx::Error) -> Option<String> {
+    error.as_database_error().and_then(postgres_code).map(str::to_owned)
+}
+
+fn postgres_code<'a>(error: &'a (dyn sqlx::error::DatabaseError + 'static)) -> Option<&'a str> {
+    error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().map(|error| error.code())
+}
+
+/// Whether the handshake failed: rustls reports what it refuses as invalid data of the stream.
+#[allow(clippy::wildcard_enum_match_arm, reason = "sqlx's list is open, and the rest of it is not about TLS")]
+fn is_tls(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Tls(_) => true,
+        sqlx::Error::Io(error) => error.kind() == std::io::ErrorKind::InvalidData,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint() -> Endpoint {
+        Endpoint { host: "db.example".into(), port: 5432 }
+    }
+
+    fn connect(error: sqlx::Error) -> DatabaseError {
+        DatabaseError::of_connect(&endpoint(), &RoleName::try_from("app").unwrap(), "shop", error)
+    }
+
+    #[test]
+    fn failures_to_connect_by_kind() {
+        let io = |kind| sqlx::Error::Io(std::io::Error::from(kind));
+        assert_eq!(connect(io(std::io::ErrorKind::ConnectionRefused)).class(), ErrorClass::Unreachable);
+        assert_eq!(connect(io(std::io::ErrorKind::InvalidData)).class(), ErrorClass::Invalid);
+        assert_eq!(connect(sqlx::Error::Tls("no".into())).class(), ErrorClass::Invalid);
+        assert_eq!(connect(sqlx::Error::Protocol("SASL?".into())).class(), ErrorClass::Invalid);
+    }
+
+    #[test]
+    fn a_configuration_error_is_never_shown() {
+        let error = connect(sqlx::Error::Configuration("password hunter2".into()));
+        assert!(!format!("{error:?} {error}").contains("hunter2"));
+    }
+
+    #[test]
+    fn what_is_worth_another_try() {
+        for sqlstate in ["08006", "53300", "57P03", "40P01", "55P03"] {
+            assert!(is_transient(sqlstate), "{sqlstate}");
+        }
+        for sqlstate in ["42501", "3D000", "57014", "28P01", "XX000"] {
+            assert!(!is_transient(sqlstate), "{sqlstate}");
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! The restored database itself: log in over verified TLS, see who may do what, make it as declared, check it.
+//!
+//! Observe ([`observe()`]), decide (`aurora_restore_domain::roles::diff`), act ([`apply()`]), observe again. Every function
+//! here tries once: the state machine repeats. PostgreSQL 13 to 18; the master is not a superuser, as on RDS.
+//!
+//! No password reaches the server in clear: `scram` makes the verifier that the server stores, and `password` hands
+//! it over in a way that neither the server's log nor `pg_stat_statements` (at its default) shows.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests"))]
+
+mod apply;
+mod connect;
+mod error;
+mod observe;
+mod password;
+pub mod quote;
+mod scram;
+mod server;
+mod setup;
+mod statement;
+mod verify;
+
+pub use apply::apply;
+pub use connect::{Credentials, Endpoint, Login, Trust, try_login};
+pub use error::{DatabaseError, ErrorClass};
+pub use observe::observe;
+pub use scram::scram_verifier;
+pub use server::{Passwords, Server};
+pub use setup::{DeclaredReport, SetupReport, report, setup_users};
+pub use verify::{CheckResult, SqlCheck, Verdict, verify};

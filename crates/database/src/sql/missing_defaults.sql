@@ -1,0 +1,13 @@
+-- The rights ($2 role, $3 kind, $4 privilege, side by side) that objects made later by one of $1 would lack.
+SELECT m.name, w.role, w.kind, w.privilege
+FROM unnest($1::text[]) AS m (name)
+CROSS JOIN unnest($2::text[], $3::text[], $4::text[]) AS w (role, kind, privilege)
+JOIN (VALUES ('schema', 'n'::"char", 'n'::"char"), ('table', 'r', 'r'), ('sequence', 'S', 's'), ('routine', 'f', 'f'))
+    AS c (kind, default_code, acl_code) ON c.kind = w.kind
+LEFT JOIN pg_roles o ON o.rolname = m.name
+LEFT JOIN pg_roles g ON g.rolname = w.role
+LEFT JOIN pg_default_acl d
+    ON d.defaclrole = o.oid AND d.defaclnamespace = 0 AND d.defaclobjtype = c.default_code
+WHERE m.name <> w.role
+  AND NOT EXISTS (SELECT FROM aclexplode(coalesce(d.defaclacl, acldefault(c.acl_code, coalesce(o.oid, 10)))) a
+                  WHERE a.privilege_type = w.privilege AND (a.grantee = 0 OR a.grantee = g.oid))

@@ -1,0 +1,298 @@
+//! The outcome as it is told: a message for people and one for programs.
+
+use crate::operation::{Operation, Status};
+use crate::step::Step;
+use crate::{Instant, human_duration, parse_timestamp, seconds_between};
+use serde_json::{Value, json};
+
+/// What is published.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Message {
+    /// Subject line of an e-mail; at most 100 ASCII characters (SNS).
+    pub subject: String,
+    /// For people.
+    pub text: String,
+    /// For programs.
+    pub json: Value,
+    /// Value of the attribute `status`.
+    pub status: String,
+    /// Value of the attribute `target_cluster_id`; `-` when the request did not name one.
+    pub target_cluster_id: String,
+}
+
+/// Composes the message for an operation that has ended. `is_repeat` says that an earlier attempt may have been
+/// published already.
+pub fn compose(operation: &Operation, environment: &str, is_repeat: bool, now: Instant) -> Message {
+    let status = operation.status.as_str().to_uppercase();
+    let target = target_of(operation);
+    let mut subject = format!("[{environment}] Aurora restore {status}: {target} ({})", operation.operation_id);
+    subject.retain(|c| c.is_ascii() && !c.is_ascii_control());
+    subject.truncate(100);
+    Message {
+        text: text(operation, environment, is_repeat, now),
+        json: machine(operation, environment, is_repeat, now),
+        subject,
+        status,
+        target_cluster_id: target,
+    }
+}
+
+fn target_of(operation: &Operation) -> String {
+    let asked = operation.request.as_ref().map(|request| request.target_cluster_id.to_string());
+    asked.unwrap_or_else(|| "-".into())
+}
+
+/// Seconds from the start of the operation to its end: the measured recovery time.
+fn recovery_time_seconds(operation: &Operation, now: Instant) -> Option<u64> {
+    let started = parse_timestamp(&operation.started_at)?;
+    let ended = operation.finished_at.as_deref().and_then(parse_timestamp).unwrap_or(now);
+    Some(seconds_between(started, ended))
+}
+
+/// Seconds between the snapshot and the start of the operation: the data lost if the source had failed then.
+fn recovery_point_age_seconds(operation: &Operation) -> Option<u64> {
+    let taken = parse_timestamp(operation.plan.as_ref()?.snapshot.created_at.as_deref()?)?;
+    Some(seconds_between(taken, parse_timestamp(&operation.started_at)?))
+}
+
+fn durations(operation: &Operation, now: Instant) -> Vec<(Step, u64)> {
+    Step::ALL
+        .into_iter()
+        .filter_map(|step| {
+            let timing = operation.timings.get(step.as_str())?;
+            let started = parse_timestamp(&timing.started_at)?;
+            let ended = timing.finished_at.as_deref().and_then(parse_timestamp).unwrap_or(now);
+            Some((step, seconds_between(started, ended)))
+        })
+        .collect()
+}
+
+/// What the operation made, removed or left, in sentences: the part of a failure that a person acts on.
+pub fn left_behind(operation: &Operation) -> Vec<String> {
+    let mut lines = Vec::new();
+    let target = target_of(operation);
+    let restored = operation.cluster.is_some();
+    match &operation.replaced {
+        None if restored => {}
+        None => lines.push(match operation.plan.as_ref().map(|plan| plan.replaces.is_some()) {
+            Some(false) => format!("no cluster {target} existed, and none was made"),
+            Some(true) | None => format!("target cluster {target} was not touched"),
+        }),
+        Some(replaced) if replaced.gone => lines.push(match &replaced.final_snapshot_id {
+            Some(snapshot) => format!("the former cluster {target} was deleted; its final snapshot is {snapshot}"),
+            None => format!("the former cluster {target} was deleted without a final snapshot, as asked"),
+        }),
+        Some(_) => lines.push(format!(
+            "the deletion of cluster {target} had begun: deletion protection may be off and instances may be gone"
+        )),
+    }
+    if let Some(copy) = operation.copy.as_ref().filter(|copy| copy.made_by_us) {
+        lines.push(format!("snapshot copy {} ({})", copy.snapshot_id, copy.status));
+    }
+    if let Some(cluster) = &operation.cluster {
+        let ready = if cluster.ready_at.is_some() { "accepts logins" } else { "not ready" };
+        lines.push(format!("restored cluster {target} ({}, {ready})", cluster.status));
+    }
+    lines
+}
+
+fn text(operation: &Operation, environment: &str, is_repeat: bool, now: Instant) -> String {
+    let mut lines = Vec::new();
+    if is_repeat {
+        lines.push("(This is a repeat: an earlier attempt to send it may have reached you.)".to_owned());
+    }
+    let target = target_of(operation);
+    let headline = match operation.status {
+        Status::Succeeded => format!("Cluster {target} was restored and verified."),
+        Status::Failed => format!("The restore of cluster {target} FAILED."),
+        Status::Planned => format!("Plan for cluster {target}; nothing was changed."),
+        Status::Aborted => format!("The restore of cluster {target} was stopped by a person."),
+        Status::Running => format!("The restore of cluster {target} is under way."),
+    };
+    lines.push(headline);
+    lines.push(String::new());
+    lines.push(format!("Operation    {}", operation.operation_id));
+    lines.push(format!("Environment  {environment}"));
+    if let Some(request) = &operation.request {
+        lines.push(format!("Source       {} in {}", request.source_cluster_id, request.source_region));
+        lines.push(format!("Target       {target} in {}", request.target_region));
+    }
+    if let Some(plan) = &operation.plan {
+        let taken = plan.snapshot.created_at.as_deref().unwrap_or("at an unknown time");
+        lines.push(format!("Snapshot     {} of {taken}", plan.snapshot.id));
+    }
+    match operation.status {
+        Status::Planned => {
+            lines.push(String::new());
+            lines.push("It would:".into());
+            let steps = operation.plan.iter().flat_map(|plan| plan.summary.iter());
+            lines.extend(steps.map(|line| format!("  - {line}")));
+        }
+        Status::Succeeded => success(operation, now, &mut lines),
+        Status::Failed | Status::Aborted | Status::Running => failure(operation, &mut lines),
+    }
+    let durations = durations(operation, now);
+    if !durations.is_empty() {
+        lines.push(String::new());
+        lines.push("Durations".into());
+        lines.extend(
+            durations.iter().map(|(step, seconds)| format!("  {:<17} {}", step.as_str(), human_duration(*seconds))),
+        );
+    }
+    lines.join("\n")
+}
+
+fn success(operation: &Operation, now: Instant, lines: &mut Vec<String>) {
+    if let Some(cluster) = &operation.cluster {
+        let endpoint = cluster.endpoint.as_deref().unwrap_or("-");
+        let port = cluster.port.map(|port| format!(":{port}")).unwrap_or_default();
+        lines.push(format!("Endpoint     {endpoint}{port}"));
+    }
+    if let Some(seconds) = recovery_time_seconds(operation, now) {
+        lines.push(format!("Restored in  {}", human_duration(seconds)));
+    }
+    if let Some(seconds) = recovery_point_age_seconds(operation) {
+        lines.push(format!("Data age     {} at the start", human_duration(seconds)));
+    }
+    if let Some(users) = &operation.users {
+        let declared: Vec<_> = users.declared.iter().map(|user| format!("{} ({})", user.role, user.profile)).collect();
+        lines.push(format!("Users        {}", declared.join(", ")));
+        if !users.locked.is_empty() {
+            lines.push(format!("Locked       {}", users.locked.join(", ")));
+        }
+        if !users.left.is_empty() {
+            lines.push(format!("NOT locked   {} (as asked)", users.left.join(", ")));
+        }
+        lines.extend(users.notes.iter().map(|note| format!("Note         {note}")));
+    }
+    if let Some(verification) = &operation.verification {
+        let passed = verification.checks.iter().filter(|check| check.passed).count();
+        lines.push(format!("Checks       {passed} of {} passed", verification.checks.len()));
+    }
+    if let Some(replaced) = &operation.replaced {
+        let snapshot = replaced.final_snapshot_id.as_deref().unwrap_or("none, as asked");
+        lines.push(format!("Replaced     the former cluster; final snapshot {snapshot}"));
+    }
+    if let Some(archive) = &operation.archive {
+        let removed = if archive.removed.is_empty() { "none".into() } else { archive.removed.join(", ") };
+        lines.push(format!("Copies       {} kept, removed: {removed}", archive.kept.len()));
+    }
+}
+
+fn failure(operation: &Operation, lines: &mut Vec<String>) {
+    if let Some(error) = &operation.error {
+        lines.push(format!("Failed step  {}", error.step));
+        lines.push(format!("Reason       {}", error.name));
+        lines.push(String::new());
+        lines.push(error.message.clone());
+    }
+    if let Some(verification) = operation.verification.as_ref().filter(|verification| !verification.passed) {
+        lines.push(String::new());
+        lines.push("Failed checks".into());
+        let failed = verification.checks.iter().filter(|check| !check.passed);
+        lines.extend(failed.map(|check| format!("  - {}: {}", check.name, check.value)));
+    }
+    lines.push(String::new());
+    lines.push("As it stands".into());
+    lines.extend(left_behind(operation).into_iter().map(|line| format!("  - {line}")));
+}
+
+fn machine(operation: &Operation, environment: &str, is_repeat: bool, now: Instant) -> Value {
+    let durations: serde_json::Map<String, Value> = durations(operation, now)
+        .into_iter()
+        .map(|(step, seconds)| (step.as_str().to_owned(), json!(seconds)))
+        .collect();
+    json!({
+        "operation_id": operation.operation_id,
+        "status": operation.status.as_str().to_uppercase(),
+        "environment": environment,
+        "is_repeat": is_repeat,
+        "execution_arn": operation.execution_arn,
+        "source": operation.source,
+        "target": operation.target,
+        "target_cluster_id": target_of(operation),
+        "snapshot": operation.plan.as_ref().map(|plan| &plan.snapshot),
+        "plan": operation.plan.as_ref().filter(|_| operation.status == Status::Planned).map(|plan| &plan.summary),
+        "endpoint": operation.cluster.as_ref().and_then(|cluster| cluster.endpoint.clone()),
+        "port": operation.cluster.as_ref().and_then(|cluster| cluster.port),
+        "started_at": operation.started_at,
+        "finished_at": operation.finished_at,
+        "durations_seconds": durations,
+        "recovery_time_seconds": recovery_time_seconds(operation, now).filter(|_| operation.status == Status::Succeeded),
+        "recovery_point_age_seconds": recovery_point_age_seconds(operation),
+        "users": operation.users,
+        "verification": operation.verification,
+        "final_snapshot_id": operation.replaced.as_ref().and_then(|replaced| replaced.final_snapshot_id.clone()),
+        "archive": operation.archive,
+        "error": operation.error,
+        "left_behind": left_behind(operation),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::fixtures;
+    use crate::operation::{ClusterState, FailedStep, Replaced};
+    use time::macros::datetime;
+
+    fn operation(status: Status) -> Operation {
+        let started = datetime!(2026-11-21 04:00 UTC);
+        let mut operation = Operation::new(fixtures::operation_id(), None, started);
+        operation.status = status;
+        operation.plan = Some(fixtures::plan());
+        operation.finished_at = Some("2026-11-21T05:10:00.000Z".into());
+        operation.begin_step(Step::Preflight, started);
+        operation
+    }
+
+    const NOW: Instant = datetime!(2026-11-21 05:10 UTC);
+
+    #[test]
+    fn a_success_carries_recovery_time() {
+        let message = compose(&operation(Status::Succeeded), "dev", false, NOW);
+        assert!(message.text.contains("Restored in  1 h 10 min"), "{}", message.text);
+        assert_eq!(message.json["recovery_time_seconds"], 4200);
+        assert!(message.subject.contains("SUCCEEDED"));
+    }
+
+    #[test]
+    fn a_failure_says_what_stands() {
+        let mut failed = operation(Status::Failed);
+        failed.error =
+            Some(FailedStep { step: Step::RestoreCluster, name: "AccessDenied".into(), message: "why".into() });
+        let text = compose(&failed, "dev", true, NOW).text;
+        for words in ["FAILED", "restore-cluster", "AccessDenied", "was not touched", "repeat"] {
+            assert!(text.contains(words), "{words} in {text}");
+        }
+        failed.replaced = Some(Replaced {
+            arn: String::new(),
+            engine: String::new(),
+            engine_version: String::new(),
+            settings: Default::default(),
+            instances: vec![],
+            tags: Default::default(),
+            final_snapshot_id: Some("staging-final-1".into()),
+            gone: true,
+        });
+        failed.cluster = Some(ClusterState {
+            arn: String::new(),
+            status: "creating".into(),
+            endpoint: None,
+            port: None,
+            instances: vec![],
+            master_password_reset_at: None,
+            ready_at: None,
+        });
+        let text = left_behind(&failed).join("\n");
+        assert!(text.contains("staging-final-1") && text.contains("creating, not ready"), "{text}");
+    }
+
+    #[test]
+    fn a_subject_fits_sns() {
+        let mut long = operation(Status::Failed);
+        long.operation_id = "x".repeat(80).as_str().try_into().unwrap();
+        let subject = compose(&long, "a-very-long-environment-name-é", false, NOW).subject;
+        assert!(subject.len() <= 100 && subject.is_ascii());
+    }
+}

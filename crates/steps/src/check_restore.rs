@@ -1,0 +1,174 @@
+//! Makes the restored cluster reachable: creates its instances once it is available, sets the master password to the
+//! secret's, and is done when a login works.
+
+use crate::database;
+use crate::follow::{Answer, follow, planned, tags};
+use aurora_restore_core::domain::cloud::Cluster;
+use aurora_restore_core::domain::decide::check_restore::{Decision, decide};
+use aurora_restore_core::domain::failure::{ErrorName, Failure};
+use aurora_restore_core::domain::naming::Kind;
+use aurora_restore_core::domain::operation::{ClusterState, Operation};
+use aurora_restore_core::domain::outcome::StepOutput;
+use aurora_restore_core::domain::plan::{Plan, PlannedInstance};
+use aurora_restore_core::domain::request::Request;
+use aurora_restore_core::domain::step::Step;
+use aurora_restore_core::domain::{human_duration, parse_timestamp, seconds_between, timestamp, wait};
+use aurora_restore_core::secrets::MasterCredentials;
+use aurora_restore_core::{Context, StepError};
+use aurora_restore_database::{DatabaseError, ErrorClass};
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+
+/// How long a login may be refused after the reset: RDS applies it in seconds, a big cluster in minutes.
+const REFUSED_SECONDS: u64 = 15 * 60;
+/// How long an available cluster may be out of reach: serverless v2 takes up to 25 minutes to accept connections.
+const UNREACHABLE_SECONDS: u64 = 60 * 60;
+
+/// Handles one invocation.
+///
+/// # Errors
+/// `ResourceFailed` when cluster or instances end in a failed status, `SecretInvalid` when the reset master password
+/// is refused, `DeadlineExceeded`, and what AWS says.
+pub async fn run(context: &Context, step: Step, input: Value) -> Result<StepOutput, StepError> {
+    follow(context, step, input, work).await
+}
+
+async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, StepError> {
+    let (request, plan) = planned(operation)?;
+    let id = &request.target_cluster_id;
+    let cluster = context.rds.cluster(id).await?;
+    let instances = match &cluster {
+        Some(_) => context.rds.instances_of(id).await?,
+        None => vec![],
+    };
+    let state = record(operation, cluster.as_ref(), &plan)?;
+    let reset = state.master_password_reset_at.is_some();
+    let elapsed_seconds = operation.seconds_in(Step::CheckRestore, context.clock.now());
+    match decide(&plan, cluster.as_ref(), &instances, &operation.operation_id, reset, elapsed_seconds) {
+        Decision::Wait { seconds, progress } => Ok(Answer::waiting(seconds, progress)),
+        Decision::Fail(failure) => Err(failure.into()),
+        Decision::CreateInstances(missing) => create(context, operation, &request, &plan, &missing).await,
+        Decision::ResetMasterPassword => reset_master_password(context, operation, &request).await,
+        Decision::TryLogin => try_login(context, operation).await,
+    }
+}
+
+/// Takes what was seen into the operation.
+fn record<'o>(
+    operation: &'o mut Operation,
+    seen: Option<&Cluster>,
+    plan: &Plan,
+) -> Result<&'o mut ClusterState, Failure> {
+    let id = operation.operation_id.clone();
+    let state = operation.cluster.as_mut().ok_or_else(|| {
+        Failure::new(ErrorName::ResourceConflict, format!("operation {id} has restored no cluster"))
+            .next("run restore-cluster first")
+    })?;
+    if let Some(cluster) = seen {
+        state.arn.clone_from(&cluster.arn);
+        state.status.clone_from(&cluster.status);
+        state.endpoint.clone_from(&cluster.endpoint);
+        state.port = cluster.port;
+        state.instances = plan.instances.iter().map(|instance| instance.id.to_string()).collect();
+    }
+    Ok(state)
+}
+
+async fn create(
+    context: &Context,
+    operation: &Operation,
+    request: &Request,
+    plan: &Plan,
+    missing: &[PlannedInstance],
+) -> Result<Answer, StepError> {
+    let tags = tags(operation, request, plan, Kind::Instance);
+    for instance in missing {
+        let detail = json!({ "cluster": request.target_cluster_id, "class": instance.spec.db_instance_class });
+        let at = (&operation.operation_id, Step::CheckRestore);
+        let call = context.rds.create_instance(&request.target_cluster_id, &plan.snapshot.engine, instance, &tags);
+        context.mutate(at, "rds:CreateDBInstance", instance.id.as_str(), detail, call).await?;
+    }
+    let names: Vec<_> = missing.iter().map(|instance| instance.id.as_str()).collect();
+    Ok(Answer::waiting(wait::cluster_seconds(0), format!("instances {} are being created", names.join(", "))))
+}
+
+async fn reset_master_password(
+    context: &Context,
+    operation: &mut Operation,
+    request: &Request,
+) -> Result<Answer, StepError> {
+    let id = &request.target_cluster_id;
+    let master = database::master(context).await?;
+    let detail = json!({ "master_user_password": format!("as in secret {}", context.config.master_secret) });
+    let at = (&operation.operation_id, Step::CheckRestore);
+    let call = context.rds.set_master_password(id, &master.login.password);
+    context.mutate(at, "rds:ModifyDBCluster", id.as_str(), detail, call).await?;
+    if let Some(state) = &mut operation.cluster {
+        state.master_password_reset_at = Some(timestamp(context.clock.now()));
+    }
+    Ok(Answer::waiting(wait::change_seconds(), format!("the master password of cluster {id} is being reset")))
+}
+
+async fn try_login(context: &Context, operation: &mut Operation) -> Result<Answer, StepError> {
+    let master = database::master(context).await?;
+    let error = match database::server(context, operation, &master)?.try_master().await {
+        Ok(login) => {
+            let now = timestamp(context.clock.now());
+            let endpoint = operation.cluster.as_mut().and_then(|state| {
+                state.ready_at = Some(now);
+                state.endpoint.clone()
+            });
+            let detail = json!({ "endpoint": endpoint, "server_version": login.server_version, "tls": login.tls });
+            return Ok(Answer::done(detail));
+        }
+        Err(error) => error,
+    };
+    let since =
+        operation.cluster.as_ref().and_then(|state| parse_timestamp(state.master_password_reset_at.as_deref()?));
+    let waited = since.map_or(0, |since| seconds_between(since, context.clock.now()));
+    match error.class() {
+        ErrorClass::LoginRefused => refused(context, operation, &master, error, waited).await,
+        ErrorClass::Unreachable if waited <= UNREACHABLE_SECONDS => {
+            Ok(Answer::waiting(wait::cluster_seconds(waited), format!("cluster is available, but {error}")))
+        }
+        ErrorClass::Unreachable => Err(StepError::caused_by(
+            Failure::new(ErrorName::DeadlineExceeded, format!("the restored cluster is available for {}, but cannot be reached", human_duration(waited)))
+                .next("check that this function is in the cluster's VPC and that the security group lets it in on the port, then start again under the same operation_id"),
+            error,
+        )),
+        ErrorClass::Rejected | ErrorClass::Invalid => Err(database::failed("log in as the master user", error)),
+    }
+}
+
+/// Refused although reset: not applied yet, or the secret was changed since, in which case it is reset once more.
+async fn refused(
+    context: &Context,
+    operation: &mut Operation,
+    used: &MasterCredentials,
+    error: DatabaseError,
+    waited: u64,
+) -> Result<Answer, StepError> {
+    let secret = &context.config.master_secret;
+    context.secrets.forget(secret);
+    let current = database::master(context).await?;
+    if current.login.password.expose_secret() != used.login.password.expose_secret() {
+        if let Some(state) = &mut operation.cluster {
+            state.master_password_reset_at = None;
+        }
+        return Ok(Answer::waiting(
+            wait::change_seconds(),
+            format!("secret {secret} has changed; the password is reset again"),
+        ));
+    }
+    if waited <= REFUSED_SECONDS {
+        return Ok(Answer::waiting(wait::change_seconds(), "the new master password is not accepted yet".into()));
+    }
+    Err(StepError::caused_by(
+        Failure::new(
+            ErrorName::SecretInvalid,
+            format!("the login of the master user is refused {} after its password was reset to that of secret {secret}", human_duration(waited)),
+        )
+        .next(format!("check that 'username' in {secret} is the cluster's master user, then start again under the same operation_id")),
+        error,
+    ))
+}

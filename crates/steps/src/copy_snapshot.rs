@@ -1,0 +1,72 @@
+//! Starts the copy of the snapshot into the target Region, or takes the one that this operation started already.
+
+use crate::follow::{Answer, follow, planned, tags};
+use aurora_restore_core::domain::decide::copy_snapshot::{Decision, decide};
+use aurora_restore_core::domain::naming::Kind;
+use aurora_restore_core::domain::operation::{CopyState, Operation};
+use aurora_restore_core::domain::outcome::StepOutput;
+use aurora_restore_core::domain::plan::CopyPlan;
+use aurora_restore_core::domain::request::SnapshotSelector;
+use aurora_restore_core::domain::step::Step;
+use aurora_restore_core::{Context, StepError};
+use serde_json::{Value, json};
+
+/// Handles one invocation.
+///
+/// # Errors
+/// `ResourceConflict` when the copy's name is taken, and what AWS says.
+pub async fn run(context: &Context, step: Step, input: Value) -> Result<StepOutput, StepError> {
+    follow(context, step, input, work).await
+}
+
+async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, StepError> {
+    let (request, plan) = planned(operation)?;
+    let existing = match &plan.copy {
+        CopyPlan::SameRegion => None,
+        CopyPlan::Copy { copy_id, .. } => context.rds.snapshot(copy_id.as_str()).await?,
+    };
+    match decide(&plan, existing.as_ref(), &operation.operation_id) {
+        Decision::Refuse(failure) => Err(failure.into()),
+        Decision::Skip => {
+            // A snapshot of another account is known here by its ARN only.
+            let snapshot_id = match &request.snapshot {
+                SnapshotSelector::Arn(arn) => arn.clone(),
+                SnapshotSelector::Latest { .. } | SnapshotSelector::Id(_) => plan.snapshot.id.clone(),
+            };
+            operation.copy = Some(CopyState {
+                snapshot_id,
+                arn: plan.snapshot.arn.clone(),
+                status: "available".into(),
+                made_by_us: false,
+                percent_progress: None,
+            });
+            Ok(Answer::skipped("source and target Region are the same"))
+        }
+        Decision::Adopt => {
+            let copy = existing.as_ref().map(|copy| (copy.id.as_str(), copy.arn.as_str(), copy.status.as_str()));
+            let (id, arn, status) = copy.unwrap_or_default();
+            operation.copy = Some(made(id, arn, status));
+            Ok(Answer::done(json!({ "copy_id": id, "adopted": true })))
+        }
+        Decision::Start { copy_id, kms_key_id } => {
+            let tags = tags(operation, &request, &plan, Kind::Copy);
+            let source = plan.snapshot.arn.as_str();
+            let detail = json!({ "source": source, "kms_key_id": kms_key_id });
+            let at = (&operation.operation_id, Step::CopySnapshot);
+            let call = context.rds.copy_snapshot(source, copy_id, kms_key_id, &tags);
+            context.mutate(at, "rds:CopyDBClusterSnapshot", copy_id.as_str(), detail, call).await?;
+            operation.copy = Some(made(copy_id.as_str(), "", "copying"));
+            Ok(Answer::done(json!({ "copy_id": copy_id, "adopted": false })))
+        }
+    }
+}
+
+fn made(id: &str, arn: &str, status: &str) -> CopyState {
+    CopyState {
+        snapshot_id: id.into(),
+        arn: arn.into(),
+        status: status.into(),
+        made_by_us: true,
+        percent_progress: None,
+    }
+}

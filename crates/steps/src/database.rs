@@ -1,0 +1,100 @@
+//! The restored database as the steps address it: endpoint from RDS, credentials from Secrets Manager.
+
+use aurora_restore_core::domain::failure::{ErrorName, Failure};
+use aurora_restore_core::domain::operation::Operation;
+use aurora_restore_core::domain::request::Request;
+use aurora_restore_core::domain::roles::{DeclaredUser, Desired, RoleName};
+use aurora_restore_core::secrets::{self, AppCredentials, MasterCredentials};
+use aurora_restore_core::{Context, StepError};
+use aurora_restore_database::{Credentials, DatabaseError, Endpoint, ErrorClass, Passwords, Server, Trust};
+use std::path::Path;
+
+/// The master credentials, which were good at preflight.
+pub(crate) async fn master(context: &Context) -> Result<MasterCredentials, StepError> {
+    let name = &context.config.master_secret;
+    let text = context.secrets.get(name).await?;
+    secrets::parse_master(name, &text).map_err(|problems| secret_invalid(&problems))
+}
+
+/// The declared users' credentials, which were good at preflight.
+pub(crate) async fn app(context: &Context) -> Result<AppCredentials, StepError> {
+    let name = &context.config.app_secret;
+    let text = context.secrets.get(name).await?;
+    secrets::parse_app(name, &text).map_err(|problems| secret_invalid(&problems))
+}
+
+fn secret_invalid(problems: &[String]) -> StepError {
+    Failure::new(ErrorName::SecretInvalid, problems.join("; "))
+        .next("mend the secret, then start again under the same operation_id")
+        .into()
+}
+
+/// What the declared users are to be. Pure but for its inputs, so that preflight can check it before anything is made.
+pub(crate) fn desired(request: &Request, master: &MasterCredentials, app: &AppCredentials) -> Result<Desired, String> {
+    let name = |text: &str| RoleName::try_from(text).map_err(|error| format!("'{text}' {error}"));
+    let master = name(&master.login.username).map_err(|error| format!("the master user's name {error}"))?;
+    let declared: Result<Vec<_>, _> =
+        app.iter().map(|(key, login)| DeclaredUser::from_secret(key, &login.username)).collect();
+    let keep: Result<_, String> = request.keep_logins.iter().map(|text| name(text)).collect();
+    let keep = keep.map_err(|error| format!("keep_logins: {error}"))?;
+    Desired::new(&master, declared.map_err(|error| error.to_string())?, request.inherited_logins, keep)
+        .map_err(|error| error.to_string())
+}
+
+/// The declared users' passwords by role.
+pub(crate) fn passwords(app: &AppCredentials) -> Result<Passwords, StepError> {
+    let entry = |login: &secrets::Login| Ok((RoleName::try_from(login.username.as_str())?, login.password.clone()));
+    app.values().map(entry).collect::<Result<Passwords, aurora_restore_core::domain::roles::NameError>>().map_err(
+        |error| {
+            Failure::new(ErrorName::SecretInvalid, format!("a user name of the application's secret {error}")).into()
+        },
+    )
+}
+
+/// The restored cluster's server. The endpoint is the one that RDS told for the cluster of this operation: whatever
+/// host a secret names, nothing else is ever connected to.
+pub(crate) fn server(
+    context: &Context,
+    operation: &Operation,
+    master: &MasterCredentials,
+) -> Result<Server, StepError> {
+    let known = operation.cluster.as_ref().and_then(|state| Some((state.endpoint.clone()?, state.port?)));
+    let (host, port) = known.ok_or_else(|| {
+        Failure::new(ErrorName::ResourceConflict, format!("operation {} knows no endpoint", operation.operation_id))
+            .next("run check-restore first")
+    })?;
+    let trust = match &context.config.database_ca_file {
+        Some(path) => Trust::from_file(Path::new(path)),
+        None => Trust::rds(),
+    };
+    let role = RoleName::try_from(master.login.username.as_str())
+        .map_err(|error| secret_invalid(&[format!("the master user's name {error}")]))?;
+    Ok(Server {
+        endpoint: Endpoint { host, port },
+        database: master.database.clone(),
+        master: Credentials { role, password: master.login.password.clone() },
+        trust: trust.map_err(|error| failed("read the trusted certificates", error))?,
+    })
+}
+
+/// A database error as a step's.
+pub(crate) fn failed(what: &str, error: DatabaseError) -> StepError {
+    let (name, next) = match error.class() {
+        ErrorClass::Unreachable => (
+            ErrorName::DatabaseUnreachable,
+            "the step is repeated; if it stays so, check VPC, security group and the instance's status",
+        ),
+        ErrorClass::LoginRefused => (
+            ErrorName::SecretInvalid,
+            "check the credentials in the secret, then start again under the same operation_id",
+        ),
+        ErrorClass::Rejected => (
+            ErrorName::DatabaseRejected,
+            "mend the cause in the database or the request, then start again under the same operation_id",
+        ),
+        ErrorClass::Invalid => {
+            (ErrorName::DatabaseRejected, "mend what is named, then start again under the same operation_id")
+        }
+    };
+    StepError::caused_by(Failure::new(name, format!("could not {what}")).next(next), error)
+}

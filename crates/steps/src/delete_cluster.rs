@@ -1,0 +1,181 @@
+//! Removes the cluster that is replaced: remembers its settings, turns protection off, deletes readers, the writer,
+//! then the cluster with a final snapshot. The state machine repeats it until the cluster is gone.
+
+use crate::follow::{Answer, follow, planned};
+use aurora_restore_core::domain::cloud::{Cluster, Instance};
+use aurora_restore_core::domain::decide::delete_cluster::{Decision, Facts, decide};
+use aurora_restore_core::domain::guards::{self, Refusal, against_deleting, usable_snapshot};
+use aurora_restore_core::domain::operation::{Operation, Replaced};
+use aurora_restore_core::domain::outcome::StepOutput;
+use aurora_restore_core::domain::plan::{CopyPlan, Plan, instances_of, settings_of};
+use aurora_restore_core::domain::request::Request;
+use aurora_restore_core::domain::step::Step;
+use aurora_restore_core::domain::wait;
+use aurora_restore_core::{Context, StepError};
+use serde_json::{Value, json};
+
+/// Moves in one invocation: protection, readers, writer, cluster, and a last look.
+const MOVES_AT_MOST: usize = 5;
+
+/// Handles one invocation.
+///
+/// # Errors
+/// `RefusedUnsafe` by a guard, `ResourceFailed` when the snapshot to restore from is not usable, `DeadlineExceeded`,
+/// and what AWS says.
+pub async fn run(context: &Context, step: Step, input: Value) -> Result<StepOutput, StepError> {
+    follow(context, step, input, work).await
+}
+
+async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, StepError> {
+    let (request, plan) = planned(operation)?;
+    let mut last = None;
+    for _ in 0..MOVES_AT_MOST {
+        // Each move rests on an observation of its own: the one before has changed the world.
+        let (target, instances) = observe(context, &request).await?;
+        let decision = next_move(context, operation, &request, &plan, target.as_ref(), &instances).await?;
+        if last.as_ref() == Some(&decision) {
+            // RDS has not shown the effect of the last call yet.
+            return Ok(Answer::waiting(wait::change_seconds(), format!("waiting for RDS to show {decision:?}")));
+        }
+        match &decision {
+            Decision::Gone => return gone(operation),
+            Decision::AlreadyRestored => return Ok(Answer::skipped("the cluster of this name is the restored one")),
+            Decision::Wait { seconds, progress } => return Ok(Answer::waiting(*seconds, progress.clone())),
+            Decision::Refuse(failure) => return Err(failure.clone().into()),
+            Decision::TurnOffProtection | Decision::DeleteInstances(_) | Decision::DeleteCluster => {
+                if let Some(target) = &target {
+                    remember(context, operation, &plan, target, &instances).await?;
+                }
+                act(context, operation, &request, &plan, &decision).await?;
+            }
+        }
+        last = Some(decision);
+    }
+    Ok(Answer::waiting(wait::change_seconds(), format!("cluster {} is being deleted", request.target_cluster_id)))
+}
+
+async fn observe(context: &Context, request: &Request) -> Result<(Option<Cluster>, Vec<Instance>), StepError> {
+    let target = context.rds.cluster(&request.target_cluster_id).await?;
+    let instances = match &target {
+        Some(_) => context.rds.instances_of(&request.target_cluster_id).await?,
+        None => vec![],
+    };
+    Ok((target, instances))
+}
+
+/// Looks at everything that the guards ask for, every time: the world moves between two moves.
+async fn next_move(
+    context: &Context,
+    operation: &Operation,
+    request: &Request,
+    plan: &Plan,
+    target: Option<&Cluster>,
+    instances: &[Instance],
+) -> Result<Decision, StepError> {
+    let mut refusals = Vec::new();
+    let mut unusable_snapshot = None;
+    if let Some(target) = target.filter(|target| !target.belongs_to(&operation.operation_id)) {
+        refusals = guard(context, request, plan, target).await?;
+        let wanted = match &plan.copy {
+            CopyPlan::SameRegion => plan.snapshot.id.as_str(),
+            CopyPlan::Copy { copy_id, .. } => copy_id.as_str(),
+        };
+        let snapshot = context.rds.snapshot(wanted).await?;
+        unusable_snapshot = usable_snapshot(plan, snapshot.as_ref(), &operation.operation_id).err();
+    }
+    let facts = Facts {
+        operation_id: &operation.operation_id,
+        refusals: &refusals,
+        unusable_snapshot: unusable_snapshot.as_ref(),
+        begun: operation.replaced.is_some(),
+        elapsed_seconds: operation.seconds_in(Step::DeleteCluster, context.clock.now()),
+    };
+    Ok(decide(target, instances, &facts))
+}
+
+async fn guard(context: &Context, request: &Request, plan: &Plan, target: &Cluster) -> Result<Vec<Refusal>, StepError> {
+    let final_snapshot_exists = match &plan.final_snapshot_id {
+        Some(id) => context.rds.snapshot(id.as_str()).await?.is_some(),
+        None => false,
+    };
+    let global_cluster = context.rds.global_cluster_of(&target.arn).await?;
+    let mut refusals = against_deleting(&guards::Facts {
+        target,
+        source_arn: &plan.source_cluster_arn,
+        replace_unmanaged: request.replace_unmanaged.as_ref(),
+        global_cluster: global_cluster.as_deref(),
+        final_snapshot_id: plan.final_snapshot_id.as_ref(),
+        final_snapshot_exists,
+    });
+    if plan.replaces.as_ref() != Some(&target.arn) {
+        refusals.push(Refusal {
+            reason: format!("cluster {} was not there when the restore was planned", target.id),
+            remedy: "start a new operation, which looks at it first".into(),
+        });
+    }
+    Ok(refusals)
+}
+
+/// Writes down what a restore by hand would need, before the first call that takes something away.
+async fn remember(
+    context: &Context,
+    operation: &mut Operation,
+    plan: &Plan,
+    target: &Cluster,
+    instances: &[Instance],
+) -> Result<(), StepError> {
+    if operation.replaced.is_some() {
+        return Ok(());
+    }
+    operation.replaced = Some(Replaced {
+        arn: target.arn.clone(),
+        engine: target.engine.clone(),
+        engine_version: target.engine_version.clone(),
+        settings: settings_of(target),
+        instances: instances_of(target, instances),
+        tags: target.tags.clone(),
+        final_snapshot_id: plan.final_snapshot_id.as_ref().map(ToString::to_string),
+        gone: false,
+    });
+    context.store.save(operation, context.clock.now()).await
+}
+
+async fn act(
+    context: &Context,
+    operation: &Operation,
+    request: &Request,
+    plan: &Plan,
+    decision: &Decision,
+) -> Result<(), StepError> {
+    let (at, id) = ((&operation.operation_id, Step::DeleteCluster), &request.target_cluster_id);
+    match decision {
+        Decision::TurnOffProtection => {
+            let detail = json!({ "deletion_protection": false });
+            let call = context.rds.set_deletion_protection(id, false);
+            context.mutate(at, "rds:ModifyDBCluster", id.as_str(), detail, call).await
+        }
+        Decision::DeleteInstances(instances) => {
+            for instance in instances {
+                let call = context.rds.delete_instance(instance);
+                context.mutate(at, "rds:DeleteDBInstance", instance, json!({ "cluster": id }), call).await?;
+            }
+            Ok(())
+        }
+        Decision::DeleteCluster => {
+            let detail = json!({ "final_snapshot_id": plan.final_snapshot_id });
+            let call = context.rds.delete_cluster(id, plan.final_snapshot_id.as_ref());
+            context.mutate(at, "rds:DeleteDBCluster", id.as_str(), detail, call).await
+        }
+        Decision::Gone | Decision::AlreadyRestored | Decision::Wait { .. } | Decision::Refuse(_) => Ok(()),
+    }
+}
+
+fn gone(operation: &mut Operation) -> Result<Answer, StepError> {
+    match &mut operation.replaced {
+        Some(replaced) => {
+            replaced.gone = true;
+            Ok(Answer::done(json!({ "final_snapshot_id": replaced.final_snapshot_id })))
+        }
+        None => Ok(Answer::skipped("there is no cluster of this name")),
+    }
+}

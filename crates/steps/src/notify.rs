@@ -1,0 +1,193 @@
+//! Closes the operation, tells the outcome once, releases the lock.
+//!
+//! In this order: the outcome is recorded, the lock released, then it is published, then that is recorded. A failure
+//! to publish fails the step, so that the execution does not end green with nobody told; a function killed between
+//! publishing and recording publishes once more, and says that it is a repeat.
+
+use crate::follow::{Answer, conclude};
+use crate::preflight::Envelope;
+use aurora_restore_core::domain::failure::{ErrorName, Failure};
+use aurora_restore_core::domain::ids::OperationId;
+use aurora_restore_core::domain::notification::compose;
+use aurora_restore_core::domain::operation::{self, FailedStep, NotificationState, Operation, Status};
+use aurora_restore_core::domain::outcome::{Outcome, StepOutput};
+use aurora_restore_core::domain::request::parse;
+use aurora_restore_core::domain::step::Step;
+use aurora_restore_core::domain::timestamp;
+use aurora_restore_core::{Context, StepError};
+use serde_json::{Value, json};
+
+/// Handles one invocation: `{"operation_id": "…"}` after success, or the failure path's
+/// `{"request": {…}, "execution_arn": "…", "execution_name": "…", "error": {"Error": "…", "Cause": "…"}}`.
+///
+/// # Errors
+/// `ResourceConflict` for an operation that is not finished, and what AWS says.
+pub async fn run(context: &Context, step: Step, input: Value) -> Result<StepOutput, StepError> {
+    let envelope = Envelope::of(&input);
+    let asked = input.get("operation_id").and_then(Value::as_str).map(OperationId::try_from);
+    let operation_id = match asked {
+        Some(Ok(id)) => id,
+        Some(Err(error)) => return Err(invalid(format!("operation_id: {error}"))),
+        None => operation::operation_id(envelope.request, envelope.execution_name).map_err(invalid)?,
+    };
+    let execution_arn = input.get("execution_arn").and_then(Value::as_str);
+    let now = context.clock.now();
+    let known = context.store.find(&operation_id).await?;
+    let error = input.get("error").map(CaughtError::of);
+
+    let mut operation = match (known, &error) {
+        (Some(known), Some(error)) if known.execution_arn.as_deref() != execution_arn => {
+            return tell_of_refusal(context, step, &known, execution_arn, error, &envelope).await;
+        }
+        (Some(known), _) => known,
+        // Preflight could not even read the request.
+        (None, Some(_)) => {
+            let mut operation = Operation::new(operation_id, execution_arn.map(str::to_owned), now);
+            describe(&mut operation, context, &envelope);
+            context.store.create(&operation).await?;
+            operation
+        }
+        (None, None) => context.store.load(&operation_id).await?,
+    };
+    // What the outcome rests on is decided before the step is noted as begun, which changes `step`.
+    let failed = error.map(|error| error.at(&operation));
+    operation.begin_step(step, now);
+    let answer = work(context, &mut operation, failed).await;
+    conclude(context, step, operation, answer).await
+}
+
+fn invalid(what: String) -> StepError {
+    Failure::new(ErrorName::InvalidRequest, what).left("nothing was touched").into()
+}
+
+/// What the state machine's Catch hands over.
+struct CaughtError {
+    name: String,
+    message: String,
+}
+
+impl CaughtError {
+    /// `Cause` is the Lambda error's JSON for our own errors, free text for those of Step Functions.
+    fn of(error: &Value) -> Self {
+        let text = |name: &str| error.get(name).and_then(Value::as_str).unwrap_or_default();
+        let cause = text("Cause");
+        let message = serde_json::from_str::<Value>(cause)
+            .ok()
+            .and_then(|cause| Some(cause.get("errorMessage")?.as_str()?.to_owned()))
+            .unwrap_or_else(|| cause.to_owned());
+        Self { name: text("Error").to_owned(), message }
+    }
+
+    /// The failed step: as the step itself recorded it, else the one that was under way.
+    fn at(self, operation: &Operation) -> FailedStep {
+        match &operation.error {
+            Some(recorded) if recorded.name == self.name => recorded.clone(),
+            _ => FailedStep { step: operation.step, name: self.name, message: self.message },
+        }
+    }
+}
+
+/// Fills in what the request says, where it can be read.
+fn describe(operation: &mut Operation, context: &Context, envelope: &Envelope<'_>) {
+    if let Ok(request) = parse(envelope.request, &context.config.defaults) {
+        operation.target = Some(operation::place(&request.target_region, &request.target_cluster_id));
+        operation.source = Some(operation::place(&request.source_region, &request.source_cluster_id));
+        operation.request = Some(request);
+    }
+}
+
+/// An execution that was refused because the operation is another's: it is told, and that operation stays as it is.
+async fn tell_of_refusal(
+    context: &Context,
+    step: Step,
+    known: &Operation,
+    execution_arn: Option<&str>,
+    error: &CaughtError,
+    envelope: &Envelope<'_>,
+) -> Result<StepOutput, StepError> {
+    let now = context.clock.now();
+    let mut refused = Operation::new(known.operation_id.clone(), execution_arn.map(str::to_owned), now);
+    describe(&mut refused, context, envelope);
+    refused.status = Status::Failed;
+    refused.finished_at = Some(timestamp(now));
+    refused.error =
+        Some(FailedStep { step: Step::Preflight, name: error.name.clone(), message: error.message.clone() });
+    publish(context, &refused, false).await?;
+    Ok(StepOutput {
+        operation_id: known.operation_id.clone(),
+        step,
+        outcome: Outcome::Done,
+        wait_seconds: None,
+        progress: None,
+        detail: json!({ "told": "the execution was refused; the operation is another execution's" }),
+    })
+}
+
+async fn work(context: &Context, operation: &mut Operation, failed: Option<FailedStep>) -> Result<Answer, StepError> {
+    let outcome = outcome(operation, failed.as_ref())?;
+    let earlier = operation.notification.clone().filter(|earlier| earlier.outcome == outcome);
+    if earlier.as_ref().is_some_and(|earlier| earlier.published_at.is_some()) {
+        return Ok(Answer::skipped("the outcome was told already"));
+    }
+    let is_repeat = earlier.is_some();
+    close(context, operation, outcome, failed, is_repeat).await?;
+    context.store.release_lock(operation).await?;
+    let message_id = publish(context, operation, is_repeat).await?;
+    if let Some(notification) = &mut operation.notification {
+        notification.published_at = Some(timestamp(context.clock.now()));
+        notification.message_id = Some(message_id.clone());
+    }
+    Ok(Answer::done(json!({ "status": outcome, "message_id": message_id })))
+}
+
+/// The outcome to tell. A restore is a success only if its verification passed, whoever asks.
+fn outcome(operation: &Operation, failed: Option<&FailedStep>) -> Result<Status, Failure> {
+    if failed.is_some() {
+        return Ok(Status::Failed);
+    }
+    let plan_only = operation.request.as_ref().is_some_and(|request| request.plan_only);
+    match (plan_only, &operation.plan, &operation.verification) {
+        (true, Some(_), _) => Ok(Status::Planned),
+        (false, Some(_), Some(verification)) if verification.passed => Ok(Status::Succeeded),
+        _ if operation.status != Status::Running => Ok(operation.status),
+        _ => Err(Failure::new(
+            ErrorName::ResourceConflict,
+            format!("operation {} is not finished: verify-restore has not passed", operation.operation_id),
+        )
+        .next("run the steps that are missing, or give notify the error that ended it")),
+    }
+}
+
+/// Records the outcome and that it is about to be told.
+async fn close(
+    context: &Context,
+    operation: &mut Operation,
+    outcome: Status,
+    failed: Option<FailedStep>,
+    is_repeat: bool,
+) -> Result<(), StepError> {
+    let now = timestamp(context.clock.now());
+    operation.status = outcome;
+    if failed.is_some() {
+        operation.error = failed;
+    }
+    if !is_repeat {
+        operation.finished_at = Some(now.clone());
+        operation.notification =
+            Some(NotificationState { begun_at: now, published_at: None, message_id: None, outcome });
+        let target = operation.target.clone().unwrap_or_else(|| "-".into());
+        let at = (&operation.operation_id, Step::Notify);
+        let detail = json!({ "status": outcome, "error": operation.error });
+        context.record_event(at, "aurora-restore:Closed", &target, detail).await?;
+    }
+    context.store.save(operation, context.clock.now()).await
+}
+
+async fn publish(context: &Context, operation: &Operation, is_repeat: bool) -> Result<String, StepError> {
+    let config = &context.config;
+    let message = compose(operation, &config.environment, is_repeat, context.clock.now());
+    let at = (&operation.operation_id, Step::Notify);
+    let detail = json!({ "status": message.status, "subject": message.subject, "is_repeat": is_repeat });
+    let call = context.topic.publish(&config.topic_arn, &config.environment, &message);
+    context.mutate(at, "sns:Publish", &config.topic_arn, detail, call).await
+}

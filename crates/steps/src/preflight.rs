@@ -1,0 +1,306 @@
+//! Looks at everything that can be known before anything is touched, takes the lock on the target and records the
+//! plan. With `plan_only` it stops there.
+
+use crate::database;
+use crate::follow::{Answer, conclude};
+use aurora_restore_core::aws::rds::Rds;
+use aurora_restore_core::domain::cloud::{Cluster, Instance, Snapshot};
+use aurora_restore_core::domain::decide::preflight::{
+    KeyLook, Observed, decide, instances_to_create, key_to_look_at, subnet_group_to_look_at,
+};
+use aurora_restore_core::domain::failure::{ErrorName, Failure};
+use aurora_restore_core::domain::ids::OperationId;
+use aurora_restore_core::domain::lock::{self, Lock, Owner};
+use aurora_restore_core::domain::naming;
+use aurora_restore_core::domain::operation::{self, Operation, Status};
+use aurora_restore_core::domain::outcome::StepOutput;
+use aurora_restore_core::domain::plan::Plan;
+use aurora_restore_core::domain::request::{Request, SnapshotSelector, parse};
+use aurora_restore_core::domain::step::Step;
+use aurora_restore_core::secrets::{parse_app, parse_master};
+use aurora_restore_core::{Context, StepError};
+use serde_json::{Value, json};
+
+/// Handles one invocation. The input is the request itself, or what the state machine makes of it:
+/// `{"request": {…}, "execution_arn": "…", "execution_name": "…"}`.
+///
+/// # Errors
+/// `InvalidRequest`, `SnapshotNotFound`, `ResourceConflict`, `KmsKeyUnusable`, `RefusedUnsafe`, `TargetLocked`, and
+/// what AWS says. Nothing was touched then.
+pub async fn run(context: &Context, step: Step, input: Value) -> Result<StepOutput, StepError> {
+    let envelope = Envelope::of(&input);
+    let invalid = |what: String| Failure::new(ErrorName::InvalidRequest, what).left("nothing was touched");
+    let operation_id = operation::operation_id(envelope.request, envelope.execution_name).map_err(invalid)?;
+    let request = parse(envelope.request, &context.config.defaults)
+        .map_err(|problems| invalid(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))?;
+
+    let mut operation = open(context, operation_id, &envelope, &request).await?;
+    if operation.begin_step(step, context.clock.now()) {
+        context.store.save(&mut operation, context.clock.now()).await?;
+    }
+    let answer = work(context, &mut operation, &request).await;
+    conclude(context, step, operation, answer).await
+}
+
+/// Input of preflight, and of notify on the failure path.
+pub(crate) struct Envelope<'a> {
+    pub(crate) request: &'a Value,
+    pub(crate) execution_arn: Option<&'a str>,
+    pub(crate) execution_name: Option<&'a str>,
+}
+
+impl<'a> Envelope<'a> {
+    /// `request` is no field of a request, so its presence tells the two shapes apart.
+    pub(crate) fn of(input: &'a Value) -> Self {
+        let text = |name: &str| input.get(name).and_then(Value::as_str);
+        match input.get("request") {
+            Some(request) => {
+                Self { request, execution_arn: text("execution_arn"), execution_name: text("execution_name") }
+            }
+            None => Self { request: input, execution_arn: None, execution_name: None },
+        }
+    }
+}
+
+/// The operation to run: a new one, the same one once more, or a failed one that goes on where it stopped.
+async fn open(
+    context: &Context,
+    operation_id: OperationId,
+    envelope: &Envelope<'_>,
+    request: &Request,
+) -> Result<Operation, StepError> {
+    let execution_arn = envelope.execution_arn.map(str::to_owned);
+    let now = context.clock.now();
+    let mut fresh = Operation::new(operation_id.clone(), execution_arn.clone(), now);
+    fresh.request = Some(request.clone());
+    fresh.target = Some(operation::place(&request.target_region, &request.target_cluster_id));
+    fresh.source = Some(operation::place(&request.source_region, &request.source_cluster_id));
+    let Some(known) = context.store.find(&operation_id).await? else {
+        context.store.create(&fresh).await?;
+        return Ok(fresh);
+    };
+
+    let takes_new = |why: &str| {
+        Failure::new(ErrorName::InvalidRequest, format!("operation_id: got '{operation_id}', {why}; takes a new one"))
+            .left("nothing was touched")
+    };
+    match known.status {
+        Status::Succeeded | Status::Planned => {
+            return Err(takes_new(&format!("which has {} already", known.status.as_str())).into());
+        }
+        Status::Running | Status::Failed | Status::Aborted => {}
+    }
+    if known.request.as_ref().is_some_and(|asked| asked != request) {
+        return Err(takes_new("which was started with another request").into());
+    }
+    if known.status == Status::Running && known.execution_arn == execution_arn {
+        return Ok(known);
+    }
+    if known.status == Status::Running && !is_over(context, known.execution_arn.as_deref()).await? {
+        let driver = known.execution_arn.as_deref().unwrap_or("a person, step by step");
+        return Err(Failure::new(
+            ErrorName::TargetLocked,
+            format!("operation {operation_id} is already driven by {driver}"),
+        )
+        .left("nothing was touched")
+        .next("wait for it to end")
+        .into());
+    }
+    // It goes on: what was made stays known, times and outcome begin anew.
+    let again = Operation {
+        version: known.version,
+        plan: known.plan,
+        copy: known.copy,
+        replaced: known.replaced,
+        cluster: known.cluster,
+        users: known.users,
+        archive: known.archive,
+        ..fresh
+    };
+    let at = (&operation_id, Step::Preflight);
+    let detail = json!({ "former_status": known.status, "former_execution_arn": known.execution_arn, "execution_arn": execution_arn });
+    context.record_event(at, "aurora-restore:Resumed", operation_id.as_str(), detail).await?;
+    Ok(again)
+}
+
+/// Whether the driver of an operation is over; one that is driven by hand is never known to be.
+async fn is_over(context: &Context, execution_arn: Option<&str>) -> Result<bool, StepError> {
+    match execution_arn {
+        Some(arn) => Ok(context.executions.is_over(arn).await?),
+        None => Ok(false),
+    }
+}
+
+async fn work(context: &Context, operation: &mut Operation, request: &Request) -> Result<Answer, StepError> {
+    // A plan that was recorded stands: the names in it may have been made already.
+    let plan = match &operation.plan {
+        Some(plan) => plan.clone(),
+        None => plan(context, operation, request).await?,
+    };
+    if request.plan_only {
+        operation.plan = Some(plan.clone());
+        return Ok(Answer::skipped_with(json!({ "reason": "plan_only", "plan": plan.summary })));
+    }
+    take_lock(context, operation).await?;
+    let at = (&operation.operation_id, Step::Preflight);
+    context.record_event(at, "aurora-restore:Planned", request.target_cluster_id.as_str(), json!(plan.summary)).await?;
+    let answer = Answer::done(json!({ "plan": plan.summary }));
+    operation.plan = Some(plan);
+    Ok(answer)
+}
+
+async fn plan(context: &Context, operation: &Operation, request: &Request) -> Result<Plan, StepError> {
+    let observed = observe(context, operation, request).await?;
+    Ok(decide(request, &observed, &operation.operation_id)?)
+}
+
+async fn observe(context: &Context, operation: &Operation, request: &Request) -> Result<Observed, StepError> {
+    let rds = &context.rds;
+    let (snapshots, target, manual_snapshots) = tokio::try_join!(
+        snapshots(context, request),
+        async { rds.cluster(&request.target_cluster_id).await.map_err(StepError::from) },
+        async { rds.manual_snapshot_quota().await.map_err(StepError::from) },
+    )?;
+    let mut observed = Observed { snapshots, manual_snapshots, ..Observed::default() };
+    let (instances, global_cluster, key, subnet_group_exists, taken_snapshot_names) = tokio::try_join!(
+        instances(rds, request, target.as_ref()),
+        global_cluster(rds, target.as_ref()),
+        key(context, request, target.as_ref()),
+        subnet_group(rds, request, target.as_ref()),
+        taken_snapshot_names(rds, request, &operation.operation_id),
+    )?;
+    observed.instances = instances;
+    observed.global_cluster = global_cluster;
+    observed.key = key;
+    observed.subnet_group_exists = subnet_group_exists;
+    observed.taken_snapshot_names = taken_snapshot_names;
+    observed.target = target;
+    credentials(context, request, &mut observed).await?;
+    Ok(observed)
+}
+
+async fn snapshots(context: &Context, request: &Request) -> Result<Vec<Snapshot>, StepError> {
+    let source = context.rds_in(&request.source_region);
+    Ok(match &request.snapshot {
+        SnapshotSelector::Latest { .. } => source.snapshots_of(&request.source_cluster_id).await?,
+        SnapshotSelector::Id(id) | SnapshotSelector::Arn(id) => source.snapshot(id).await?.into_iter().collect(),
+    })
+}
+
+/// The target's instances, and others that bear a name which the restored instances will need.
+async fn instances(rds: &Rds, request: &Request, target: Option<&Cluster>) -> Result<Vec<Instance>, StepError> {
+    let mut instances = match target {
+        Some(_) => rds.instances_of(&request.target_cluster_id).await?,
+        None => vec![],
+    };
+    for planned in instances_to_create(request, target, &instances) {
+        if !instances.iter().any(|instance| instance.id == planned.id.as_str()) {
+            instances.extend(rds.instance(&planned.id).await?);
+        }
+    }
+    Ok(instances)
+}
+
+async fn global_cluster(rds: &Rds, target: Option<&Cluster>) -> Result<Option<String>, StepError> {
+    match target {
+        Some(target) => Ok(rds.global_cluster_of(&target.arn).await?),
+        None => Ok(None),
+    }
+}
+
+async fn key(context: &Context, request: &Request, target: Option<&Cluster>) -> Result<KeyLook, StepError> {
+    let Some(id) = key_to_look_at(request, target) else { return Ok(KeyLook::NotAsked) };
+    Ok(context.kms.key(&id).await?.map_or(KeyLook::Missing, KeyLook::Found))
+}
+
+async fn subnet_group(rds: &Rds, request: &Request, target: Option<&Cluster>) -> Result<Option<bool>, StepError> {
+    match subnet_group_to_look_at(request, target) {
+        Some(name) => Ok(Some(rds.has_subnet_group(&name).await?)),
+        None => Ok(None),
+    }
+}
+
+async fn taken_snapshot_names(
+    rds: &Rds,
+    request: &Request,
+    operation_id: &OperationId,
+) -> Result<Vec<String>, StepError> {
+    let mut taken = Vec::new();
+    let target = &request.target_cluster_id;
+    for id in [naming::copy_id(target, operation_id), naming::final_snapshot_id(target, operation_id)] {
+        // A copy with this operation's tag is ours from an attempt whose record was lost.
+        let snapshot = rds.snapshot(id.as_str()).await?;
+        taken.extend(snapshot.filter(|snapshot| !snapshot.belongs_to(operation_id)).map(|snapshot| snapshot.id));
+    }
+    Ok(taken)
+}
+
+/// What is wrong with the secrets; reading them must work, their values must be good.
+async fn credentials(context: &Context, request: &Request, observed: &mut Observed) -> Result<(), StepError> {
+    let (master_name, app_name) = (&context.config.master_secret, &context.config.app_secret);
+    // Never from the cache: a person who mends a secret and starts again must be believed.
+    context.secrets.forget(master_name);
+    context.secrets.forget(app_name);
+    let mut text = async |name: &str| match context.secrets.get(name).await {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.is("ResourceNotFoundException") => {
+            observed
+                .secret_problems
+                .push(format!("secret {name} does not exist or has no value in {}", context.config.target_region));
+            Ok(None)
+        }
+        Err(error) => Err(StepError::from(error)),
+    };
+    let master = text(master_name).await?.map(|text| parse_master(master_name, &text)).transpose();
+    let app = text(app_name).await?.map(|text| parse_app(app_name, &text)).transpose();
+    if let (Ok(Some(master)), Ok(Some(app))) = (&master, &app)
+        && let Err(error) = database::desired(request, master, app)
+    {
+        observed.secret_problems.push(format!("secret {app_name}: {error}"));
+    }
+    match master {
+        Ok(master) => observed.master_username = master.map(|master| master.login.username),
+        Err(problems) => observed.secret_problems.extend(problems),
+    }
+    if let Err(problems) = app {
+        observed.secret_problems.extend(problems);
+    }
+    Ok(())
+}
+
+async fn take_lock(context: &Context, operation: &mut Operation) -> Result<(), StepError> {
+    let Some(target) = operation.target.clone() else { return Ok(()) };
+    let now = context.clock.now();
+    let seen = context.store.lock(&target).await?;
+    let mine = seen
+        .as_ref()
+        .is_some_and(|lock| lock::is_mine(lock, &operation.operation_id, operation.execution_arn.as_deref()));
+    let owner = match seen.as_ref().filter(|lock| lock.held && !mine) {
+        Some(lock) => Some(owner(context, lock).await?),
+        None => None,
+    };
+    let decision = lock::decide(seen.as_ref(), owner, &operation.operation_id, operation.execution_arn.as_deref(), now);
+    let at = (&operation.operation_id, Step::Preflight);
+    match decision {
+        lock::Decision::Refuse(failure) => return Err(failure.into()),
+        lock::Decision::Mine => operation.fence = seen.map(|lock| lock.fence),
+        lock::Decision::Take => {
+            operation.fence = Some(context.store.take_lock(&target, operation, seen.as_ref(), now).await?)
+        }
+        lock::Decision::TakeOver => {
+            context.record_event(at, "aurora-restore:LockTakenOver", &target, json!({ "former": seen })).await?;
+            operation.fence = Some(context.store.take_lock(&target, operation, seen.as_ref(), now).await?);
+        }
+    }
+    Ok(())
+}
+
+async fn owner(context: &Context, lock: &Lock) -> Result<Owner, StepError> {
+    let operation = context.store.find(&lock.owner).await?;
+    let execution_ended = match lock.owner_execution_arn.as_deref() {
+        Some(arn) => Some(context.executions.is_over(arn).await?),
+        None => None,
+    };
+    let operation_ended = operation.is_none_or(|operation| operation.status != Status::Running);
+    Ok(Owner { operation_ended, execution_ended })
+}

@@ -1,0 +1,65 @@
+//! Restores the cluster from the snapshot, or takes the one that this operation restored already. The cluster only:
+//! check-restore makes its instances.
+
+use crate::follow::{Answer, follow, planned, tags};
+use aurora_restore_core::domain::cloud::Cluster;
+use aurora_restore_core::domain::decide::restore_cluster::{Decision, decide};
+use aurora_restore_core::domain::failure::{ErrorName, Failure};
+use aurora_restore_core::domain::guards::usable_snapshot;
+use aurora_restore_core::domain::naming::Kind;
+use aurora_restore_core::domain::operation::{ClusterState, Operation};
+use aurora_restore_core::domain::outcome::StepOutput;
+use aurora_restore_core::domain::step::Step;
+use aurora_restore_core::{Context, StepError};
+use serde_json::{Value, json};
+
+/// Handles one invocation.
+///
+/// # Errors
+/// `ResourceConflict` when the name is taken, `ResourceFailed` when the snapshot is not usable, and what AWS says.
+pub async fn run(context: &Context, step: Step, input: Value) -> Result<StepOutput, StepError> {
+    follow(context, step, input, work).await
+}
+
+async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, StepError> {
+    let (request, plan) = planned(operation)?;
+    let id = &request.target_cluster_id;
+    let snapshot_id = operation.copy.as_ref().map(|copy| copy.snapshot_id.clone()).ok_or_else(|| {
+        Failure::new(
+            ErrorName::ResourceConflict,
+            format!("operation {} has no snapshot to restore from", operation.operation_id),
+        )
+        .next("run copy-snapshot and check-copy first")
+    })?;
+    let existing = context.rds.cluster(id).await?;
+    match decide(existing.as_ref(), &operation.operation_id) {
+        Decision::Refuse(failure) => Err(failure.into()),
+        Decision::Adopt => {
+            operation.cluster.get_or_insert_with(|| state(existing.as_ref()));
+            Ok(Answer::done(json!({ "cluster_id": id, "adopted": true })))
+        }
+        Decision::Restore => {
+            let snapshot = context.rds.snapshot(&snapshot_id).await?;
+            usable_snapshot(&plan, snapshot.as_ref(), &operation.operation_id)?;
+            let tags = tags(operation, &request, &plan, Kind::Cluster);
+            let detail = json!({ "snapshot_id": snapshot_id, "settings": plan.settings });
+            let at = (&operation.operation_id, Step::RestoreCluster);
+            let call = context.rds.restore_cluster(id, &snapshot_id, &plan.snapshot.engine, &plan.settings, &tags);
+            context.mutate(at, "rds:RestoreDBClusterFromSnapshot", id.as_str(), detail, call).await?;
+            operation.cluster = Some(state(None));
+            Ok(Answer::done(json!({ "cluster_id": id, "adopted": false })))
+        }
+    }
+}
+
+fn state(seen: Option<&Cluster>) -> ClusterState {
+    ClusterState {
+        arn: seen.map(|cluster| cluster.arn.clone()).unwrap_or_default(),
+        status: seen.map_or("creating".into(), |cluster| cluster.status.clone()),
+        endpoint: None,
+        port: None,
+        instances: vec![],
+        master_password_reset_at: None,
+        ready_at: None,
+    }
+}

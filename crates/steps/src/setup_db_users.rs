@@ -1,0 +1,81 @@
+//! Makes the declared users so and locks inherited logins, until an observation finds nothing left to do.
+
+use crate::database;
+use crate::follow::{Answer, follow, planned};
+use aurora_restore_core::aws::Called;
+use aurora_restore_core::domain::failure::{ErrorName, Failure};
+use aurora_restore_core::domain::operation::{DeclaredState, Operation, UsersState};
+use aurora_restore_core::domain::outcome::StepOutput;
+use aurora_restore_core::domain::roles::{RoleChange, describe, diff};
+use aurora_restore_core::domain::step::Step;
+use aurora_restore_core::{Context, StepError};
+use aurora_restore_database::{SetupReport, apply, observe, report};
+use serde_json::{Value, json};
+
+/// A database that was closed to the master needs a second round; the third only finds nothing.
+const ROUNDS_AT_MOST: usize = 4;
+
+/// Handles one invocation.
+///
+/// # Errors
+/// `DatabaseUnreachable`, `DatabaseRejected`, `SecretInvalid`.
+pub async fn run(context: &Context, step: Step, input: Value) -> Result<StepOutput, StepError> {
+    follow(context, step, input, work).await
+}
+
+async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, StepError> {
+    let (request, _) = planned(operation)?;
+    let (master, app) = (database::master(context).await?, database::app(context).await?);
+    let desired = database::desired(&request, &master, &app)
+        .map_err(|error| Failure::new(ErrorName::SecretInvalid, error).next("mend the application's secret"))?;
+    let (server, passwords) = (database::server(context, operation, &master)?, database::passwords(&app)?);
+    let endpoint = server.endpoint.to_string();
+
+    let mut done: Vec<RoleChange> = Vec::new();
+    for _ in 0..ROUNDS_AT_MOST {
+        let observed = observe(&server, &desired, &passwords)
+            .await
+            .map_err(|error| database::failed("look at the roles", error))?;
+        let changes = diff(&desired, &observed);
+        if changes.is_empty() {
+            let report = report(&desired, &observed, &done);
+            let answer = Answer::done(json!({ "changes": report.changes.len(), "locked": report.locked }));
+            operation.users = Some(state(report));
+            return Ok(answer);
+        }
+        let at = (&operation.operation_id, Step::SetupDbUsers);
+        let call = async {
+            let applied = apply(&server, &changes, &passwords).await;
+            applied
+                .map(|()| Called { value: (), request_id: None })
+                .map_err(|error| database::failed("change the roles", error))
+        };
+        context.mutate(at, "database:ChangeRoles", &endpoint, json!(describe(&changes)), call).await?;
+        done.extend(changes);
+    }
+    Err(Failure::new(
+        ErrorName::DatabaseRejected,
+        format!("the roles are still not as declared after {ROUNDS_AT_MOST} rounds of changes"),
+    )
+    .next("look at the last changes in the audit trail: something in the database undoes them")
+    .into())
+}
+
+fn state(report: SetupReport) -> UsersState {
+    UsersState {
+        databases: report.databases,
+        declared: report
+            .declared
+            .into_iter()
+            .map(|user| DeclaredState {
+                key: user.key,
+                role: user.role.to_string(),
+                profile: user.profile.as_str().to_owned(),
+            })
+            .collect(),
+        locked: report.locked.iter().map(ToString::to_string).collect(),
+        left: report.left.iter().map(ToString::to_string).collect(),
+        changes: report.changes,
+        notes: report.notes,
+    }
+}

@@ -1,0 +1,62 @@
+//! Looks at the restored data as its users will: every declared user logs in and reads, inherited logins are closed,
+//! the team's own queries hold. Any check that fails fails the restore.
+
+use crate::database;
+use crate::follow::{Answer, follow, planned};
+use aurora_restore_core::domain::failure::{ErrorName, Failure};
+use aurora_restore_core::domain::operation::{CheckState, Operation, Verification};
+use aurora_restore_core::domain::outcome::StepOutput;
+use aurora_restore_core::domain::step::Step;
+use aurora_restore_core::{Context, StepError};
+use aurora_restore_database::{CheckResult, SqlCheck, Verdict, verify};
+use serde_json::{Value, json};
+
+/// Handles one invocation.
+///
+/// # Errors
+/// `VerificationFailed` with the checks that failed, `DatabaseUnreachable`, `SecretInvalid`.
+pub async fn run(context: &Context, step: Step, input: Value) -> Result<StepOutput, StepError> {
+    follow(context, step, input, work).await
+}
+
+async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, StepError> {
+    let (request, _) = planned(operation)?;
+    let (master, app) = (database::master(context).await?, database::app(context).await?);
+    let desired = database::desired(&request, &master, &app)
+        .map_err(|error| Failure::new(ErrorName::SecretInvalid, error).next("mend the application's secret"))?;
+    let (server, passwords) = (database::server(context, operation, &master)?, database::passwords(&app)?);
+    let own = |check: &aurora_restore_core::domain::request::SqlCheck| SqlCheck {
+        name: check.name.clone(),
+        database: check.database.clone().unwrap_or_else(|| master.database.clone()),
+        query: check.query.clone(),
+    };
+    let checks: Vec<_> = request.verify.checks.iter().map(own).collect();
+
+    let results = verify(&server, &desired, &passwords, &checks)
+        .await
+        .map_err(|error| database::failed("run the checks", error))?;
+    let checks: Vec<CheckState> = results.into_iter().map(state).collect();
+    let failed: Vec<String> =
+        checks.iter().filter(|check| !check.passed).map(|check| format!("{} ({})", check.name, check.value)).collect();
+    let verification = Verification { passed: failed.is_empty(), checks };
+    let at = (&operation.operation_id, Step::VerifyRestore);
+    context
+        .record_event(at, "aurora-restore:Verified", request.target_cluster_id.as_str(), json!(verification))
+        .await?;
+    let count = verification.checks.len();
+    operation.verification = Some(verification);
+    if failed.is_empty() {
+        return Ok(Answer::done(json!({ "checks": count })));
+    }
+    Err(Failure::new(
+        ErrorName::VerificationFailed,
+        format!("{} of {count} checks of cluster {} failed: {}", failed.len(), request.target_cluster_id, failed.join("; ")),
+    )
+    .next("look at the data; the restored cluster stays for that; start again under the same operation_id when it is mended")
+    .into())
+}
+
+fn state(result: CheckResult) -> CheckState {
+    let value = [result.value, result.reason].into_iter().flatten().collect::<Vec<_>>().join("; ");
+    CheckState { name: result.name, passed: result.verdict == Verdict::Passed, value, duration_ms: result.duration_ms }
+}
