@@ -12,6 +12,8 @@ use aurora_restore_domain::ids::{OperationId, Region};
 use aurora_restore_domain::step::Step;
 use aws_config::SdkConfig;
 use serde_json::Value;
+use std::any::Any;
+use std::sync::Arc;
 
 /// Configuration, clock and clients.
 #[derive(Debug)]
@@ -34,6 +36,7 @@ pub struct Context {
     pub executions: Executions,
     /// Where outcomes are told.
     pub topic: Topic,
+    stand_in: Option<Arc<dyn Any + Send + Sync>>,
     sdk: SdkConfig,
 }
 
@@ -54,10 +57,21 @@ impl Context {
             kms: Kms::new(&sdk),
             executions: Executions::new(&sdk),
             topic: Topic::new(&sdk),
+            stand_in: None,
             config,
             clock,
             sdk,
         }
+    }
+
+    /// Puts `stand_in` in the place of the restored database, for simulations. Only the steps know what it can be.
+    pub fn with_stand_in(self, stand_in: impl Any + Send + Sync) -> Self {
+        Self { stand_in: Some(Arc::new(stand_in)), ..self }
+    }
+
+    /// What stands for the restored database; `None` in production.
+    pub fn stand_in<T: Any>(&self) -> Option<&T> {
+        self.stand_in.as_ref()?.downcast_ref()
     }
 
     /// RDS of another Region, for reading the source.

@@ -119,3 +119,7 @@ fn unreadable(key: &str, verb: &str, error: serde_dynamo::Error) -> StepError {
         .next("deploy the version that wrote it, or report this as a defect");
     StepError::caused_by(failure, error)
 }
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;

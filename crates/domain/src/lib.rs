@@ -50,6 +50,15 @@ pub fn human_duration(seconds: u64) -> String {
     }
 }
 
+/// The first `most` of a list that may be long, and how many more there are.
+pub fn shorten(all: &[String], most: usize) -> Vec<String> {
+    let mut shown: Vec<String> = all.iter().take(most).cloned().collect();
+    if all.len() > most {
+        shown.push(format!("and {} more", all.len() - most));
+    }
+    shown
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,8 +1,8 @@
 //! The outcome as it is told: a message for people and one for programs.
 
-use crate::operation::{Operation, Status};
+use crate::operation::{Operation, Status, UsersState};
 use crate::step::Step;
-use crate::{Instant, human_duration, parse_timestamp, seconds_between};
+use crate::{Instant, human_duration, parse_timestamp, seconds_between, shorten};
 use serde_json::{Value, json};
 
 /// What is published.
@@ -38,8 +38,8 @@ pub fn compose(operation: &Operation, environment: &str, is_repeat: bool, now: I
 }
 
 fn target_of(operation: &Operation) -> String {
-    let asked = operation.request.as_ref().map(|request| request.target_cluster_id.to_string());
-    asked.unwrap_or_else(|| "-".into())
+    let place = operation.target.as_deref().and_then(|target| target.split_once('#'));
+    place.map_or_else(|| "-".into(), |(_, cluster)| cluster.to_owned())
 }
 
 /// Seconds from the start of the operation to its end: the measured recovery time.
@@ -158,12 +158,12 @@ fn success(operation: &Operation, now: Instant, lines: &mut Vec<String>) {
         let declared: Vec<_> = users.declared.iter().map(|user| format!("{} ({})", user.role, user.profile)).collect();
         lines.push(format!("Users        {}", declared.join(", ")));
         if !users.locked.is_empty() {
-            lines.push(format!("Locked       {}", users.locked.join(", ")));
+            lines.push(format!("Locked       {}", names(&users.locked).join(", ")));
         }
         if !users.left.is_empty() {
-            lines.push(format!("NOT locked   {} (as asked)", users.left.join(", ")));
+            lines.push(format!("NOT locked   {} (as asked)", names(&users.left).join(", ")));
         }
-        lines.extend(users.notes.iter().map(|note| format!("Note         {note}")));
+        lines.extend(names(&users.notes).iter().map(|note| format!("Note         {note}")));
     }
     if let Some(verification) = &operation.verification {
         let passed = verification.checks.iter().filter(|check| check.passed).count();
@@ -197,6 +197,25 @@ fn failure(operation: &Operation, lines: &mut Vec<String>) {
     lines.extend(left_behind(operation).into_iter().map(|line| format!("  - {line}")));
 }
 
+/// Names in a list before the rest is only counted: SNS takes 256 KiB, and the list stands in it several times.
+const NAMES_MAX: usize = 50;
+
+fn names(all: &[String]) -> Vec<String> {
+    shorten(all, NAMES_MAX)
+}
+
+/// The users without the list of changes, which grows with the database; state and audit have it.
+fn users(users: &UsersState) -> Value {
+    json!({
+        "declared": users.declared,
+        "locked": names(&users.locked),
+        "left": names(&users.left),
+        "changes": users.changes.len(),
+        "databases": users.databases.len(),
+        "notes": names(&users.notes),
+    })
+}
+
 fn machine(operation: &Operation, environment: &str, is_repeat: bool, now: Instant) -> Value {
     let durations: serde_json::Map<String, Value> = durations(operation, now)
         .into_iter()
@@ -220,7 +239,7 @@ fn machine(operation: &Operation, environment: &str, is_repeat: bool, now: Insta
         "durations_seconds": durations,
         "recovery_time_seconds": recovery_time_seconds(operation, now).filter(|_| operation.status == Status::Succeeded),
         "recovery_point_age_seconds": recovery_point_age_seconds(operation),
-        "users": operation.users,
+        "users": operation.users.as_ref().map(users),
         "verification": operation.verification,
         "final_snapshot_id": operation.replaced.as_ref().and_then(|replaced| replaced.final_snapshot_id.clone()),
         "archive": operation.archive,

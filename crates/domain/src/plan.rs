@@ -3,8 +3,10 @@
 
 use crate::cloud::{Cluster, Instance};
 use crate::ids::{InstanceId, SnapshotId};
+use crate::naming::TAG_PREFIX;
 use crate::request::{InstanceSpec, RequestedSettings, ServerlessV2};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// The recorded plan of one operation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -23,6 +25,9 @@ pub struct Plan {
     pub settings: ClusterSettings,
     /// Its instances, writer first.
     pub instances: Vec<PlannedInstance>,
+    /// Tags for everything made, besides our own: those of the cluster being replaced, under the request's.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
     /// What a person reads: one sentence per thing that will happen.
     pub summary: Vec<String>,
 }
@@ -133,6 +138,14 @@ pub fn instances_of(cluster: &Cluster, instances: &[Instance]) -> Vec<InstanceSp
             })
         })
         .collect()
+}
+
+/// The tags of what is made, besides our own: those of the cluster being replaced, so that cost allocation and policies
+/// by tag go on, under the request's. AWS's own cannot be set.
+pub fn merge_tags(requested: &BTreeMap<String, String>, replaced: Option<&Cluster>) -> BTreeMap<String, String> {
+    let kept = replaced.into_iter().flat_map(|cluster| cluster.tags.iter());
+    let kept = kept.filter(|(key, _)| !key.starts_with("aws:") && !key.starts_with(TAG_PREFIX));
+    kept.chain(requested).map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
 /// The settings of the cluster to make: the request's, else those of the cluster being replaced. `kms_key_id` is left

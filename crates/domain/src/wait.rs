@@ -18,7 +18,7 @@ pub fn copy_seconds(elapsed_seconds: u64, percent: Option<u8>) -> u64 {
 
 /// Seconds until a cluster or an instance is looked at again: these phases last minutes, not hours.
 pub fn cluster_seconds(elapsed_seconds: u64) -> u64 {
-    (elapsed_seconds / 20).clamp(15, 60)
+    (elapsed_seconds / 6).clamp(15, 60)
 }
 
 /// Seconds until a change that RDS makes at once, but asynchronously, is looked at again.

@@ -81,7 +81,7 @@ async fn create(
     plan: &Plan,
     missing: &[PlannedInstance],
 ) -> Result<Answer, StepError> {
-    let tags = tags(operation, request, plan, Kind::Instance);
+    let tags = tags(operation, plan, Kind::Instance);
     for instance in missing {
         let detail = json!({ "cluster": request.target_cluster_id, "class": instance.spec.db_instance_class });
         let at = (&operation.operation_id, Step::CheckRestore);

@@ -49,7 +49,7 @@ async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, St
             Ok(Answer::done(json!({ "copy_id": id, "adopted": true })))
         }
         Decision::Start { copy_id, kms_key_id } => {
-            let tags = tags(operation, &request, &plan, Kind::Copy);
+            let tags = tags(operation, &plan, Kind::Copy);
             let source = plan.snapshot.arn.as_str();
             let detail = json!({ "source": source, "kms_key_id": kms_key_id });
             let at = (&operation.operation_id, Step::CopySnapshot);

@@ -3,11 +3,96 @@
 use aurora_restore_core::domain::failure::{ErrorName, Failure};
 use aurora_restore_core::domain::operation::Operation;
 use aurora_restore_core::domain::request::Request;
-use aurora_restore_core::domain::roles::{DeclaredUser, Desired, RoleName};
+use aurora_restore_core::domain::roles::{DeclaredUser, Desired, Observed, RoleChange, RoleName};
 use aurora_restore_core::secrets::{self, AppCredentials, MasterCredentials};
 use aurora_restore_core::{Context, StepError};
-use aurora_restore_database::{Credentials, DatabaseError, Endpoint, ErrorClass, Passwords, Server, Trust};
+use aurora_restore_database::{
+    CheckResult, Credentials, DatabaseError, Endpoint, ErrorClass, Login, Passwords, Server, SqlCheck, Trust,
+};
 use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+
+/// The restored database. Everything that a step does to it goes through here, so that a simulation can stand for it.
+#[derive(Debug)]
+pub(crate) struct Database {
+    server: Server,
+    inner: Inner,
+}
+
+#[derive(Debug)]
+enum Inner {
+    Real,
+    Fake(Arc<dyn FakeDatabase>),
+}
+
+/// What a [`FakeDatabase`] answers.
+pub type FakeAnswer<'a, T> = Pin<Box<dyn Future<Output = Result<T, DatabaseError>> + Send + 'a>>;
+
+/// What a simulation puts in the database's place (`Context::with_stand_in`, as `Arc<dyn FakeDatabase>`). Each method
+/// stands for the function of `aurora-restore-database` of its name.
+#[allow(missing_docs)] // described there
+pub trait FakeDatabase: std::fmt::Debug + Send + Sync {
+    fn try_master<'a>(&'a self, server: &'a Server) -> FakeAnswer<'a, Login>;
+    fn observe<'a>(
+        &'a self,
+        server: &'a Server,
+        desired: &'a Desired,
+        passwords: &'a Passwords,
+    ) -> FakeAnswer<'a, Observed>;
+    fn apply<'a>(
+        &'a self,
+        server: &'a Server,
+        changes: &'a [RoleChange],
+        passwords: &'a Passwords,
+    ) -> FakeAnswer<'a, ()>;
+    fn verify<'a>(
+        &'a self,
+        server: &'a Server,
+        desired: &'a Desired,
+        passwords: &'a Passwords,
+        checks: &'a [SqlCheck],
+    ) -> FakeAnswer<'a, Vec<CheckResult>>;
+}
+
+impl Database {
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.server.endpoint
+    }
+
+    pub(crate) async fn try_master(&self) -> Result<Login, DatabaseError> {
+        match &self.inner {
+            Inner::Real => self.server.try_master().await,
+            Inner::Fake(fake) => fake.try_master(&self.server).await,
+        }
+    }
+
+    pub(crate) async fn observe(&self, desired: &Desired, passwords: &Passwords) -> Result<Observed, DatabaseError> {
+        match &self.inner {
+            Inner::Real => aurora_restore_database::observe(&self.server, desired, passwords).await,
+            Inner::Fake(fake) => fake.observe(&self.server, desired, passwords).await,
+        }
+    }
+
+    pub(crate) async fn apply(&self, changes: &[RoleChange], passwords: &Passwords) -> Result<(), DatabaseError> {
+        match &self.inner {
+            Inner::Real => aurora_restore_database::apply(&self.server, changes, passwords).await,
+            Inner::Fake(fake) => fake.apply(&self.server, changes, passwords).await,
+        }
+    }
+
+    pub(crate) async fn verify(
+        &self,
+        desired: &Desired,
+        passwords: &Passwords,
+        checks: &[SqlCheck],
+    ) -> Result<Vec<CheckResult>, DatabaseError> {
+        match &self.inner {
+            Inner::Real => aurora_restore_database::verify(&self.server, desired, passwords, checks).await,
+            Inner::Fake(fake) => fake.verify(&self.server, desired, passwords, checks).await,
+        }
+    }
+}
 
 /// The master credentials, which were good at preflight.
 pub(crate) async fn master(context: &Context) -> Result<MasterCredentials, StepError> {
@@ -57,7 +142,7 @@ pub(crate) fn server(
     context: &Context,
     operation: &Operation,
     master: &MasterCredentials,
-) -> Result<Server, StepError> {
+) -> Result<Database, StepError> {
     let known = operation.cluster.as_ref().and_then(|state| Some((state.endpoint.clone()?, state.port?)));
     let (host, port) = known.ok_or_else(|| {
         Failure::new(ErrorName::ResourceConflict, format!("operation {} knows no endpoint", operation.operation_id))
@@ -69,12 +154,14 @@ pub(crate) fn server(
     };
     let role = RoleName::try_from(master.login.username.as_str())
         .map_err(|error| secret_invalid(&[format!("the master user's name {error}")]))?;
-    Ok(Server {
+    let server = Server {
         endpoint: Endpoint { host, port },
         database: master.database.clone(),
         master: Credentials { role, password: master.login.password.clone() },
         trust: trust.map_err(|error| failed("read the trusted certificates", error))?,
-    })
+    };
+    let inner = context.stand_in::<Arc<dyn FakeDatabase>>().map_or(Inner::Real, |fake| Inner::Fake(Arc::clone(fake)));
+    Ok(Database { server, inner })
 }
 
 /// A database error as a step's.

@@ -96,7 +96,10 @@ pub(crate) async fn conclude(
             let wait_seconds =
                 answer.wait_seconds.map(|seconds| seconds.min(context.config.max_wait_seconds.unwrap_or(u64::MAX)));
             operation.end_step(step, answer.outcome, context.clock.now());
-            operation.error = None;
+            // Notify's own success does not undo the failure that it told.
+            if step != Step::Notify {
+                operation.error = None;
+            }
             context.store.save(&mut operation, context.clock.now()).await?;
             let progress = answer.progress.as_deref().unwrap_or_default();
             tracing::info!(%operation_id, %step, outcome = ?answer.outcome, wait_seconds, "{step}: {:?} {progress}", answer.outcome);
@@ -169,8 +172,8 @@ pub(crate) fn planned(operation: &Operation) -> Result<(Request, Plan), Failure>
 }
 
 /// The tags of a resource that this operation makes.
-pub(crate) fn tags(operation: &Operation, request: &Request, plan: &Plan, kind: Kind) -> BTreeMap<String, String> {
-    let mut tags = request.tags.clone();
+pub(crate) fn tags(operation: &Operation, plan: &Plan, kind: Kind) -> BTreeMap<String, String> {
+    let mut tags = plan.tags.clone();
     for (key, value) in [
         (TAG_MANAGED, "true"),
         (TAG_OPERATION, operation.operation_id.as_str()),

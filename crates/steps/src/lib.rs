@@ -13,3 +13,5 @@ pub mod preflight;
 pub mod restore_cluster;
 pub mod setup_db_users;
 pub mod verify_restore;
+
+pub use database::{FakeAnswer, FakeDatabase};

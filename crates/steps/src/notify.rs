@@ -11,7 +11,7 @@ use aurora_restore_core::domain::ids::OperationId;
 use aurora_restore_core::domain::notification::compose;
 use aurora_restore_core::domain::operation::{self, FailedStep, NotificationState, Operation, Status};
 use aurora_restore_core::domain::outcome::{Outcome, StepOutput};
-use aurora_restore_core::domain::request::parse;
+use aurora_restore_core::domain::request::{parse, target_of};
 use aurora_restore_core::domain::step::Step;
 use aurora_restore_core::domain::timestamp;
 use aurora_restore_core::{Context, StepError};
@@ -89,8 +89,10 @@ impl CaughtError {
 
 /// Fills in what the request says, where it can be read.
 fn describe(operation: &mut Operation, context: &Context, envelope: &Envelope<'_>) {
+    if let Some((region, cluster)) = target_of(envelope.request, &context.config.defaults) {
+        operation.target = Some(operation::place(&region, &cluster));
+    }
     if let Ok(request) = parse(envelope.request, &context.config.defaults) {
-        operation.target = Some(operation::place(&request.target_region, &request.target_cluster_id));
         operation.source = Some(operation::place(&request.source_region, &request.source_cluster_id));
         operation.request = Some(request);
     }

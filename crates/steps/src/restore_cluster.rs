@@ -41,7 +41,7 @@ async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, St
         Decision::Restore => {
             let snapshot = context.rds.snapshot(&snapshot_id).await?;
             usable_snapshot(&plan, snapshot.as_ref(), &operation.operation_id)?;
-            let tags = tags(operation, &request, &plan, Kind::Cluster);
+            let tags = tags(operation, &plan, Kind::Cluster);
             let detail = json!({ "snapshot_id": snapshot_id, "settings": plan.settings });
             let at = (&operation.operation_id, Step::RestoreCluster);
             let call = context.rds.restore_cluster(id, &snapshot_id, &plan.snapshot.engine, &plan.settings, &tags);

@@ -7,13 +7,17 @@ use aurora_restore_core::domain::failure::{ErrorName, Failure};
 use aurora_restore_core::domain::operation::{DeclaredState, Operation, UsersState};
 use aurora_restore_core::domain::outcome::StepOutput;
 use aurora_restore_core::domain::roles::{RoleChange, describe, diff};
+use aurora_restore_core::domain::shorten;
 use aurora_restore_core::domain::step::Step;
 use aurora_restore_core::{Context, StepError};
-use aurora_restore_database::{SetupReport, apply, observe, report};
+use aurora_restore_database::{SetupReport, report};
 use serde_json::{Value, json};
 
 /// A database that was closed to the master needs a second round; the third only finds nothing.
 const ROUNDS_AT_MOST: usize = 4;
+
+/// Sentences about changes that an item keeps: DynamoDB takes 400 KB, and a database can have thousands of schemas.
+const CHANGES_MAX: usize = 500;
 
 /// Handles one invocation.
 ///
@@ -29,13 +33,12 @@ async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, St
     let desired = database::desired(&request, &master, &app)
         .map_err(|error| Failure::new(ErrorName::SecretInvalid, error).next("mend the application's secret"))?;
     let (server, passwords) = (database::server(context, operation, &master)?, database::passwords(&app)?);
-    let endpoint = server.endpoint.to_string();
+    let endpoint = server.endpoint().to_string();
 
     let mut done: Vec<RoleChange> = Vec::new();
     for _ in 0..ROUNDS_AT_MOST {
-        let observed = observe(&server, &desired, &passwords)
-            .await
-            .map_err(|error| database::failed("look at the roles", error))?;
+        let observed =
+            server.observe(&desired, &passwords).await.map_err(|error| database::failed("look at the roles", error))?;
         let changes = diff(&desired, &observed);
         if changes.is_empty() {
             let report = report(&desired, &observed, &done);
@@ -45,12 +48,14 @@ async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, St
         }
         let at = (&operation.operation_id, Step::SetupDbUsers);
         let call = async {
-            let applied = apply(&server, &changes, &passwords).await;
+            let applied = server.apply(&changes, &passwords).await;
             applied
                 .map(|()| Called { value: (), request_id: None })
                 .map_err(|error| database::failed("change the roles", error))
         };
-        context.mutate(at, "database:ChangeRoles", &endpoint, json!(describe(&changes)), call).await?;
+        context
+            .mutate(at, "database:ChangeRoles", &endpoint, json!(shorten(&describe(&changes), CHANGES_MAX)), call)
+            .await?;
         done.extend(changes);
     }
     Err(Failure::new(
@@ -75,7 +80,7 @@ fn state(report: SetupReport) -> UsersState {
             .collect(),
         locked: report.locked.iter().map(ToString::to_string).collect(),
         left: report.left.iter().map(ToString::to_string).collect(),
-        changes: report.changes,
+        changes: shorten(&report.changes, CHANGES_MAX),
         notes: report.notes,
     }
 }

@@ -8,7 +8,7 @@ use aurora_restore_core::domain::operation::{CheckState, Operation, Verification
 use aurora_restore_core::domain::outcome::StepOutput;
 use aurora_restore_core::domain::step::Step;
 use aurora_restore_core::{Context, StepError};
-use aurora_restore_database::{CheckResult, SqlCheck, Verdict, verify};
+use aurora_restore_database::{CheckResult, SqlCheck, Verdict};
 use serde_json::{Value, json};
 
 /// Handles one invocation.
@@ -32,7 +32,8 @@ async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, St
     };
     let checks: Vec<_> = request.verify.checks.iter().map(own).collect();
 
-    let results = verify(&server, &desired, &passwords, &checks)
+    let results = server
+        .verify(&desired, &passwords, &checks)
         .await
         .map_err(|error| database::failed("run the checks", error))?;
     let checks: Vec<CheckState> = results.into_iter().map(state).collect();

@@ -70,10 +70,11 @@ pub(super) const CODES: &[(&str, ErrorName)] = &[
     ("KMSNotFoundException", ErrorName::KmsKeyUnusable),
     ("DecryptionFailure", ErrorName::KmsKeyUnusable),
     ("DisabledException", ErrorName::KmsKeyUnusable),
-    // Names that others have.
-    ("DBClusterAlreadyExistsFault", ErrorName::ResourceConflict),
-    ("DBClusterSnapshotAlreadyExistsFault", ErrorName::ResourceConflict),
-    ("DBInstanceAlreadyExists", ErrorName::ResourceConflict),
+    // There although it was not seen: our own call whose answer was lost, or somebody else's. The repeated step looks
+    // again and tells the two apart by the tag.
+    ("DBClusterAlreadyExistsFault", ErrorName::StateConflict),
+    ("DBClusterSnapshotAlreadyExistsFault", ErrorName::StateConflict),
+    ("DBInstanceAlreadyExists", ErrorName::StateConflict),
     // Things that should be there.
     ("DBClusterSnapshotNotFoundFault", ErrorName::ResourceFailed),
     ("DBClusterNotFoundFault", ErrorName::ResourceFailed),

@@ -102,6 +102,8 @@ where
         SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => {
             (ErrorName::ServiceUnavailable, None, DisplayErrorContext(&error).to_string())
         }
+        // Non-exhaustive; what is left are requests that could not be made.
+        #[allow(clippy::wildcard_enum_match_arm)]
         _ => (ErrorName::Internal, None, DisplayErrorContext(&error).to_string()),
     };
     AwsError { name, action, resource: resource.into(), code, message, request_id }

@@ -5,6 +5,8 @@ mod convert;
 mod error;
 pub mod kms;
 pub mod rds;
+#[cfg(test)]
+pub(crate) mod replay;
 pub mod sfn;
 pub mod sns;
 
@@ -22,6 +24,13 @@ pub struct Called<T> {
     pub value: T,
     /// `x-amzn-RequestId`.
     pub request_id: Option<String>,
+}
+
+/// The configuration for calls that change something: one attempt. When an answer is lost, the SDK's second attempt would
+/// meet the effect of its first ("already exists", "not found") and take it for somebody else's; a step that is repeated
+/// by the state machine looks first, and takes over what is its own.
+pub(crate) fn one_attempt() -> RetryConfig {
+    RetryConfig::disabled()
 }
 
 /// The SDK's configuration: one TLS provider (ring), bounded waits, three attempts. Longer waits belong to the state

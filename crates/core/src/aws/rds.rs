@@ -1,20 +1,27 @@
 //! RDS in one Region: what is there, and the calls that change it. Reads return `None` for "not found"; any other
 //! error is an error.
 
-use super::{AwsError, Called, aws_error, convert};
+use super::{AwsError, Called, aws_error, convert, one_attempt};
 use aurora_restore_domain::cloud::{Cluster, Instance, Snapshot, Tags};
+use aurora_restore_domain::failure::ErrorName;
 use aurora_restore_domain::ids::{ClusterId, InstanceId, SnapshotId};
 use aurora_restore_domain::plan::{ClusterSettings, PlannedInstance};
 use aws_config::{Region, SdkConfig};
 use aws_sdk_rds::Client;
 use aws_sdk_rds::operation::RequestId;
 use aws_sdk_rds::types::{Filter, ServerlessV2ScalingConfiguration, Tag};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use secrecy::{ExposeSecret, SecretString};
 
 /// RDS of one Region.
 #[derive(Debug, Clone)]
 pub struct Rds {
+    /// For reads.
     client: Client,
+    /// For calls that change something, see [`one_attempt`].
+    changing: Client,
     region: String,
 }
 
@@ -24,6 +31,18 @@ fn wire(tags: &Tags) -> Vec<Tag> {
 
 fn called(answer: &impl RequestId) -> Called<()> {
     Called { value: (), request_id: answer.request_id().map(str::to_owned) }
+}
+
+/// A thing to delete that is not there: gone meanwhile, perhaps by our own earlier call. Worth another look, never a
+/// success by itself.
+fn look_again(mut error: AwsError) -> AwsError {
+    if ["DBInstanceNotFound", "DBClusterNotFoundFault", "DBClusterSnapshotNotFoundFault"]
+        .iter()
+        .any(|code| error.is(code))
+    {
+        error.name = ErrorName::StateConflict;
+    }
+    error
 }
 
 fn found<T>(answer: Result<T, AwsError>, not_found: &str) -> Result<Option<T>, AwsError> {
@@ -37,13 +56,21 @@ fn found<T>(answer: Result<T, AwsError>, not_found: &str) -> Result<Option<T>, A
 impl Rds {
     /// RDS of `region`, with the other settings of `config`.
     pub fn new(config: &SdkConfig, region: &str) -> Self {
-        let config = aws_sdk_rds::config::Builder::from(config).region(Region::new(region.to_owned())).build();
-        Self::from_client(Client::from_conf(config), region)
+        let config = aws_sdk_rds::config::Builder::from(config).region(Region::new(region.to_owned()));
+        let changing = config.clone().retry_config(one_attempt());
+        Self {
+            client: Client::from_conf(config.build()),
+            changing: Client::from_conf(changing.build()),
+            region: region.to_owned(),
+        }
     }
 
-    /// RDS behind a client that exists, for tests.
-    pub fn from_client(client: Client, region: &str) -> Self {
-        Self { client, region: region.to_owned() }
+    /// An error of this Region: source and target are easily mistaken for each other.
+    fn error<E>(&self, action: &'static str, resource: &str, error: SdkError<E, HttpResponse>) -> AwsError
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        aws_error(action, format!("{resource} in {}", self.region), error)
     }
 
     /// The Region's code.
@@ -57,7 +84,7 @@ impl Rds {
     /// Whatever else RDS says.
     pub async fn cluster(&self, id: &ClusterId) -> Result<Option<Cluster>, AwsError> {
         let answer = self.client.describe_db_clusters().db_cluster_identifier(id.as_str()).send().await;
-        let answer = answer.map_err(|error| aws_error("rds:DescribeDBClusters", id.as_str(), error));
+        let answer = answer.map_err(|error| self.error("rds:DescribeDBClusters", id.as_str(), error));
         let clusters = found(answer, "DBClusterNotFoundFault")?.and_then(|answer| answer.db_clusters);
         Ok(clusters.unwrap_or_default().into_iter().next().map(convert::cluster))
     }
@@ -71,7 +98,7 @@ impl Rds {
         let mut pages = self.client.describe_db_instances().filters(filter).into_paginator().items().send();
         let mut instances = Vec::new();
         while let Some(item) = pages.next().await {
-            let item = item.map_err(|error| aws_error("rds:DescribeDBInstances", id.as_str(), error))?;
+            let item = item.map_err(|error| self.error("rds:DescribeDBInstances", id.as_str(), error))?;
             instances.push(convert::instance(item));
         }
         Ok(instances)
@@ -83,7 +110,7 @@ impl Rds {
     /// Whatever else RDS says.
     pub async fn instance(&self, id: &InstanceId) -> Result<Option<Instance>, AwsError> {
         let answer = self.client.describe_db_instances().db_instance_identifier(id.as_str()).send().await;
-        let answer = answer.map_err(|error| aws_error("rds:DescribeDBInstances", id.as_str(), error));
+        let answer = answer.map_err(|error| self.error("rds:DescribeDBInstances", id.as_str(), error));
         let instances = found(answer, "DBInstanceNotFound")?.and_then(|answer| answer.db_instances);
         Ok(instances.unwrap_or_default().into_iter().next().map(convert::instance))
     }
@@ -101,7 +128,7 @@ impl Rds {
             .include_shared(true)
             .send()
             .await;
-        let answer = answer.map_err(|error| aws_error("rds:DescribeDBClusterSnapshots", id, error));
+        let answer = answer.map_err(|error| self.error("rds:DescribeDBClusterSnapshots", id, error));
         let snapshots = found(answer, "DBClusterSnapshotNotFoundFault")?.and_then(|answer| answer.db_cluster_snapshots);
         Ok(snapshots.unwrap_or_default().into_iter().next().map(convert::snapshot))
     }
@@ -115,7 +142,7 @@ impl Rds {
         let mut pages = call.into_paginator().items().send();
         let mut snapshots = Vec::new();
         while let Some(item) = pages.next().await {
-            let item = item.map_err(|error| aws_error("rds:DescribeDBClusterSnapshots", id.as_str(), error))?;
+            let item = item.map_err(|error| self.error("rds:DescribeDBClusterSnapshots", id.as_str(), error))?;
             snapshots.push(convert::snapshot(item));
         }
         Ok(snapshots)
@@ -127,7 +154,7 @@ impl Rds {
     /// Whatever RDS says but "not found".
     pub async fn has_subnet_group(&self, name: &str) -> Result<bool, AwsError> {
         let answer = self.client.describe_db_subnet_groups().db_subnet_group_name(name).send().await;
-        let answer = answer.map_err(|error| aws_error("rds:DescribeDBSubnetGroups", name, error));
+        let answer = answer.map_err(|error| self.error("rds:DescribeDBSubnetGroups", name, error));
         Ok(found(answer, "DBSubnetGroupNotFoundFault")?.is_some())
     }
 
@@ -138,7 +165,7 @@ impl Rds {
     pub async fn global_cluster_of(&self, cluster_arn: &str) -> Result<Option<String>, AwsError> {
         let mut pages = self.client.describe_global_clusters().into_paginator().items().send();
         while let Some(item) = pages.next().await {
-            let global = item.map_err(|error| aws_error("rds:DescribeGlobalClusters", cluster_arn, error))?;
+            let global = item.map_err(|error| self.error("rds:DescribeGlobalClusters", cluster_arn, error))?;
             let is_member = global.global_cluster_members().iter().any(|member| {
                 member.db_cluster_arn() == Some(cluster_arn)
                     || member.readers().iter().any(|reader| reader == cluster_arn)
@@ -156,7 +183,7 @@ impl Rds {
     /// Whatever RDS says.
     pub async fn manual_snapshot_quota(&self) -> Result<Option<(i64, i64)>, AwsError> {
         let answer = self.client.describe_account_attributes().send().await;
-        let answer = answer.map_err(|error| aws_error("rds:DescribeAccountAttributes", self.region.as_str(), error))?;
+        let answer = answer.map_err(|error| self.error("rds:DescribeAccountAttributes", "the account", error))?;
         let quota =
             answer.account_quotas().iter().find(|quota| quota.account_quota_name() == Some("ManualClusterSnapshots"));
         Ok(quota.and_then(|quota| Some((quota.used?, quota.max?))))
@@ -173,7 +200,7 @@ impl Rds {
         kms_key_id: Option<&str>,
         tags: &Tags,
     ) -> Result<Called<()>, AwsError> {
-        self.client
+        self.changing
             .copy_db_cluster_snapshot()
             .source_db_cluster_snapshot_identifier(source_arn)
             .target_db_cluster_snapshot_identifier(copy_id.as_str())
@@ -183,7 +210,7 @@ impl Rds {
             .send()
             .await
             .map(|answer| called(&answer))
-            .map_err(|error| aws_error("rds:CopyDBClusterSnapshot", copy_id.as_str(), error))
+            .map_err(|error| self.error("rds:CopyDBClusterSnapshot", copy_id.as_str(), error))
     }
 
     /// Turns a cluster's deletion protection on or off.
@@ -191,7 +218,7 @@ impl Rds {
     /// # Errors
     /// Whatever RDS says.
     pub async fn set_deletion_protection(&self, id: &ClusterId, on: bool) -> Result<Called<()>, AwsError> {
-        self.client
+        self.changing
             .modify_db_cluster()
             .db_cluster_identifier(id.as_str())
             .deletion_protection(on)
@@ -199,7 +226,7 @@ impl Rds {
             .send()
             .await
             .map(|answer| called(&answer))
-            .map_err(|error| aws_error("rds:ModifyDBCluster", id.as_str(), error))
+            .map_err(|error| self.error("rds:ModifyDBCluster", id.as_str(), error))
     }
 
     /// Sets a cluster's master password; asynchronous on RDS's side.
@@ -207,7 +234,7 @@ impl Rds {
     /// # Errors
     /// Whatever RDS says.
     pub async fn set_master_password(&self, id: &ClusterId, password: &SecretString) -> Result<Called<()>, AwsError> {
-        self.client
+        self.changing
             .modify_db_cluster()
             .db_cluster_identifier(id.as_str())
             .master_user_password(password.expose_secret())
@@ -215,7 +242,7 @@ impl Rds {
             .send()
             .await
             .map(|answer| called(&answer))
-            .map_err(|error| aws_error("rds:ModifyDBCluster", id.as_str(), error))
+            .map_err(|error| self.error("rds:ModifyDBCluster", id.as_str(), error))
     }
 
     /// Deletes an instance of a cluster; the data stays with the cluster.
@@ -223,14 +250,14 @@ impl Rds {
     /// # Errors
     /// Whatever RDS says.
     pub async fn delete_instance(&self, id: &str) -> Result<Called<()>, AwsError> {
-        self.client
+        self.changing
             .delete_db_instance()
             .db_instance_identifier(id)
             .skip_final_snapshot(true)
             .send()
             .await
             .map(|answer| called(&answer))
-            .map_err(|error| aws_error("rds:DeleteDBInstance", id, error))
+            .map_err(|error| look_again(self.error("rds:DeleteDBInstance", id, error)))
     }
 
     /// Deletes a cluster, with a final snapshot unless there is no name for one.
@@ -242,7 +269,7 @@ impl Rds {
         id: &ClusterId,
         final_snapshot: Option<&SnapshotId>,
     ) -> Result<Called<()>, AwsError> {
-        self.client
+        self.changing
             .delete_db_cluster()
             .db_cluster_identifier(id.as_str())
             .skip_final_snapshot(final_snapshot.is_none())
@@ -250,7 +277,7 @@ impl Rds {
             .send()
             .await
             .map(|answer| called(&answer))
-            .map_err(|error| aws_error("rds:DeleteDBCluster", id.as_str(), error))
+            .map_err(|error| look_again(self.error("rds:DeleteDBCluster", id.as_str(), error)))
     }
 
     /// `RestoreDBClusterFromSnapshot`. Makes the cluster only; instances follow.
@@ -272,7 +299,7 @@ impl Rds {
                 .build()
         });
         let logs = &settings.cloudwatch_logs_exports;
-        self.client
+        self.changing
             .restore_db_cluster_from_snapshot()
             .db_cluster_identifier(id.as_str())
             .snapshot_identifier(snapshot)
@@ -294,7 +321,7 @@ impl Rds {
             .send()
             .await
             .map(|answer| called(&answer))
-            .map_err(|error| aws_error("rds:RestoreDBClusterFromSnapshot", id.as_str(), error))
+            .map_err(|error| self.error("rds:RestoreDBClusterFromSnapshot", id.as_str(), error))
     }
 
     /// Creates an instance in a cluster.
@@ -308,7 +335,7 @@ impl Rds {
         instance: &PlannedInstance,
         tags: &Tags,
     ) -> Result<Called<()>, AwsError> {
-        self.client
+        self.changing
             .create_db_instance()
             .db_cluster_identifier(cluster.as_str())
             .db_instance_identifier(instance.id.as_str())
@@ -319,7 +346,7 @@ impl Rds {
             .send()
             .await
             .map(|answer| called(&answer))
-            .map_err(|error| aws_error("rds:CreateDBInstance", instance.id.as_str(), error))
+            .map_err(|error| self.error("rds:CreateDBInstance", instance.id.as_str(), error))
     }
 
     /// Adds tags to a resource.
@@ -327,14 +354,14 @@ impl Rds {
     /// # Errors
     /// Whatever RDS says.
     pub async fn add_tags(&self, arn: &str, tags: &Tags) -> Result<Called<()>, AwsError> {
-        self.client
+        self.changing
             .add_tags_to_resource()
             .resource_name(arn)
             .set_tags(Some(wire(tags)))
             .send()
             .await
             .map(|answer| called(&answer))
-            .map_err(|error| aws_error("rds:AddTagsToResource", arn, error))
+            .map_err(|error| self.error("rds:AddTagsToResource", arn, error))
     }
 
     /// Deletes a manual cluster snapshot.
@@ -342,13 +369,13 @@ impl Rds {
     /// # Errors
     /// Whatever RDS says.
     pub async fn delete_snapshot(&self, id: &str) -> Result<Called<()>, AwsError> {
-        self.client
+        self.changing
             .delete_db_cluster_snapshot()
             .db_cluster_snapshot_identifier(id)
             .send()
             .await
             .map(|answer| called(&answer))
-            .map_err(|error| aws_error("rds:DeleteDBClusterSnapshot", id, error))
+            .map_err(|error| look_again(self.error("rds:DeleteDBClusterSnapshot", id, error)))
     }
 }
 

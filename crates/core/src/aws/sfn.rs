@@ -27,6 +27,7 @@ impl Executions {
                 | ExecutionStatus::Succeeded
                 | ExecutionStatus::TimedOut => true,
                 // Running, waiting for a redrive, or something newer than this code: not known to be over.
+                #[allow(clippy::wildcard_enum_match_arm)]
                 _ => false,
             }),
             Err(error) if error.is("ExecutionDoesNotExist") => Ok(true),

@@ -1,6 +1,6 @@
 //! SNS: tell the outcome.
 
-use super::{AwsError, Called, aws_error};
+use super::{AwsError, Called, aws_error, one_attempt};
 use aurora_restore_domain::notification::Message;
 use aws_config::SdkConfig;
 use aws_sdk_sns::operation::RequestId;
@@ -14,7 +14,8 @@ pub struct Topic(aws_sdk_sns::Client);
 impl Topic {
     /// Topics of the configuration's Region.
     pub fn new(config: &SdkConfig) -> Self {
-        Self(aws_sdk_sns::Client::new(config))
+        let config = aws_sdk_sns::config::Builder::from(config).retry_config(one_attempt());
+        Self(aws_sdk_sns::Client::from_conf(config.build()))
     }
 
     /// Publishes `message`: text to e-mail and SMS, JSON to programs (SQS, Lambda, HTTP). Returns the message id.
@@ -26,7 +27,6 @@ impl Topic {
         let body = json!({
             "default": message.text,
             "email": message.text,
-            "email-json": machine,
             "sqs": machine,
             "lambda": machine,
             "http": machine,

