@@ -58,12 +58,16 @@ pub struct Record {
 impl Record {
     /// Puts `entry` after the record with `previous`'s timestamp and hash. The timestamp is `now` unless that would
     /// not come after `previous`, for instance when two functions' clocks disagree.
+    ///
+    /// Numbers in `detail` are brought into the form that DynamoDB keeps: it returns 4.0 as 4, and the hash must be that
+    /// of what can be read back.
     pub fn chain(
         operation_id: &OperationId,
-        entry: Entry,
+        mut entry: Entry,
         previous: Option<(i64, &str)>,
         now_microseconds: i64,
     ) -> Self {
+        entry.detail = as_stored(entry.detail);
         let timestamp = previous.map_or(now_microseconds, |(last, _)| now_microseconds.max(last + 1));
         let previous_hash = previous.map_or_else(String::new, |(_, hash)| hash.to_owned());
         let mut record =
@@ -95,6 +99,20 @@ impl Record {
             self.previous_hash
         ]);
         hex::encode(Sha256::digest(fields.to_string().as_bytes()))
+    }
+}
+
+/// `value` with whole floating-point numbers as integers.
+fn as_stored(value: Value) -> Value {
+    match value {
+        Value::Number(number) => match number.as_f64() {
+            // Within ±2^53 the conversion is exact.
+            Some(float) if number.is_f64() && float.fract() == 0.0 && float.abs() < 9e15 => Value::from(float as i64),
+            _ => Value::Number(number),
+        },
+        Value::Array(items) => items.into_iter().map(as_stored).collect(),
+        Value::Object(fields) => fields.into_iter().map(|(key, value)| (key, as_stored(value))).collect(),
+        Value::Null | Value::Bool(_) | Value::String(_) => value,
     }
 }
 
@@ -157,6 +175,15 @@ mod tests {
         let mut missing = trail();
         missing.remove(1);
         assert_eq!(first_break(&missing).map(|(index, _)| index), Some(1));
+    }
+
+    #[test]
+    fn the_hash_survives_numbers_as_dynamodb_keeps_them() {
+        let mut fractions = entry("a");
+        fractions.detail = json!({"scaling": [{"min_acu": 0.5, "max_acu": 4.0}], "count": 3});
+        let record = Record::chain(&OperationId::try_from("op").unwrap(), fractions, None, 1);
+        assert_eq!(record.entry.detail.to_string(), r#"{"count":3,"scaling":[{"max_acu":4,"min_acu":0.5}]}"#);
+        assert!(record.is_intact());
     }
 
     #[test]
