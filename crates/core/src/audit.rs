@@ -41,10 +41,15 @@ impl Audit {
             if last.as_ref().is_some_and(|record| Some(&record.hash) == attempted.as_ref()) {
                 return Ok(());
             }
+            // A call whose end nobody recorded is closed first, so that every begun record has its finished one.
+            let orphan = last.as_ref().and_then(|record| record.orphan(&entry));
+            let is_orphan = orphan.is_some();
+            let entry = orphan.unwrap_or_else(|| entry.clone());
             let previous = last.as_ref().map(|record| (record.timestamp, record.hash.as_str()));
             let now = i64::try_from(self.clock.now().unix_timestamp_nanos() / 1000).unwrap_or(i64::MAX);
-            let record = Record::chain(operation_id, entry.clone(), previous, now);
+            let record = Record::chain(operation_id, entry, previous, now);
             match self.put(&record).await? {
+                true if is_orphan => continue,
                 true => return Ok(()),
                 false => attempted = Some(record.hash),
             }

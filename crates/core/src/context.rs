@@ -8,8 +8,8 @@ use crate::error::StepError;
 use crate::secrets::Secrets;
 use crate::store::Store;
 use aurora_restore_domain::audit::{Entry, Phase};
-use aurora_restore_domain::ids::{OperationId, Region};
-use aurora_restore_domain::step::Step;
+use aurora_restore_domain::ids::Region;
+use aurora_restore_domain::operation::Operation;
 use aws_config::SdkConfig;
 use serde_json::Value;
 use std::any::Any;
@@ -79,30 +79,39 @@ impl Context {
         Rds::new(&self.sdk, region.as_str())
     }
 
-    /// Makes a mutating call between a begun and a finished audit record.
+    /// Makes a call that changes the target or what belongs to it: only while `operation` holds its lock, and between a
+    /// begun and a finished audit record. The lock is asked for right before the call: a function can outlive its
+    /// execution by a Lambda's 15 minutes, in which another operation may have taken over.
     ///
     /// # Errors
-    /// The call's own, after it was recorded; or the audit trail's, in which case the call was not made (begun) or
-    /// was made and the repeated step will find its effect (finished).
+    /// `TargetLocked` when the lock is another's; else as [`Context::audited`].
     pub async fn mutate<T, E: Into<StepError>>(
         &self,
-        at: (&OperationId, Step),
+        operation: &Operation,
         action: &str,
         resource: &str,
         detail: Value,
         call: impl Future<Output = Result<Called<T>, E>>,
     ) -> Result<T, StepError> {
-        let (operation_id, step) = at;
-        let entry = Entry {
-            phase: Phase::Begun,
-            step,
-            action: action.to_owned(),
-            resource: resource.to_owned(),
-            actor: self.config.actor.clone(),
-            outcome: None,
-            request_id: None,
-            detail,
-        };
+        self.store.check_lock(operation).await?;
+        self.audited(operation, action, resource, detail, call).await
+    }
+
+    /// Makes a call between a begun and a finished audit record.
+    ///
+    /// # Errors
+    /// The call's own, after it was recorded; or the audit trail's, in which case the call was not made (begun) or
+    /// was made and the repeated step will find its effect (finished).
+    pub async fn audited<T, E: Into<StepError>>(
+        &self,
+        operation: &Operation,
+        action: &str,
+        resource: &str,
+        detail: Value,
+        call: impl Future<Output = Result<Called<T>, E>>,
+    ) -> Result<T, StepError> {
+        let (operation_id, step) = (&operation.operation_id, operation.step);
+        let entry = self.entry(Phase::Begun, operation, action, resource, detail);
         self.audit.append(operation_id, entry.clone()).await?;
         tracing::info!(%operation_id, %step, action, resource, "calling {action} for {resource}");
         let result: Result<Called<T>, StepError> = call.await.map_err(Into::into);
@@ -121,22 +130,25 @@ impl Context {
     /// The audit trail's.
     pub async fn record_event(
         &self,
-        at: (&OperationId, Step),
+        operation: &Operation,
         action: &str,
         resource: &str,
         detail: Value,
     ) -> Result<(), StepError> {
-        let (operation_id, step) = at;
-        let entry = Entry {
-            phase: Phase::Event,
-            step,
+        let entry = self.entry(Phase::Event, operation, action, resource, detail);
+        self.audit.append(&operation.operation_id, entry).await
+    }
+
+    fn entry(&self, phase: Phase, operation: &Operation, action: &str, resource: &str, detail: Value) -> Entry {
+        Entry {
+            phase,
+            step: operation.step,
             action: action.to_owned(),
             resource: resource.to_owned(),
             actor: self.config.actor.clone(),
             outcome: None,
             request_id: None,
             detail,
-        };
-        self.audit.append(operation_id, entry).await
+        }
     }
 }

@@ -131,13 +131,17 @@ fn entry() -> Entry {
     }
 }
 
+fn event() -> Entry {
+    Entry { phase: Phase::Event, ..entry() }
+}
+
 #[tokio::test]
 async fn audit_records_follow_each_other_and_never_overwrite() {
     let empty = r#"{"Items":[],"Count":0}"#;
     let wire = Wire::new([(200, empty), (200, "{}")]);
     let audit = Audit::new(&wire.config(), "audit", Clock::fixed(NOW));
     let id = OperationId::try_from("op-1").unwrap();
-    audit.append(&id, entry()).await.unwrap();
+    audit.append(&id, event()).await.unwrap();
     let first = asked(&wire, 1);
     assert_eq!(first["ConditionExpression"], "attribute_not_exists(operation_id)");
     assert_eq!(first["Item"]["timestamp"]["N"], (NOW.unix_timestamp_nanos() / 1000).to_string());
@@ -145,7 +149,7 @@ async fn audit_records_follow_each_other_and_never_overwrite() {
     // The same microsecond: the place is taken once, then the next number is.
     let last = json!({ "Items": [first["Item"]], "Count": 1 }).to_string();
     let wire = Wire::new([(200, empty), (400, CONFLICT), (200, &last), (200, "{}")]);
-    let other = Entry { resource: "staging-1".into(), ..entry() };
+    let other = Entry { resource: "staging-1".into(), ..event() };
     Audit::new(&wire.config(), "audit", Clock::fixed(NOW)).append(&id, other).await.unwrap();
     let second = asked(&wire, 3);
     assert_eq!(second["Item"]["timestamp"]["N"], (NOW.unix_timestamp_nanos() / 1000 + 1).to_string());
@@ -153,7 +157,40 @@ async fn audit_records_follow_each_other_and_never_overwrite() {
 
     // The place was taken by this very record, whose answer was lost: it is not written twice.
     let wire = Wire::new([(200, empty), (400, CONFLICT), (200, &last)]);
-    Audit::new(&wire.config(), "audit", Clock::fixed(NOW)).append(&id, entry()).await.unwrap();
+    Audit::new(&wire.config(), "audit", Clock::fixed(NOW)).append(&id, event()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_call_that_nobody_finished_is_closed_by_the_next_entry() {
+    let begun = json!({ "Items": [serde_dynamo::to_item::<_, std::collections::HashMap<String, AttributeValue>>(
+        aurora_restore_domain::audit::Record::chain(&OperationId::try_from("op-1").unwrap(), entry(), None, 1)
+    ).map(|item| wire_item(&item)).unwrap()], "Count": 1 })
+    .to_string();
+    let wire = Wire::new([(200, &begun), (200, "{}"), (200, r#"{"Items":[],"Count":0}"#), (200, "{}")]);
+    let next = Entry { action: "rds:DeleteDBInstance".into(), ..entry() };
+    Audit::new(&wire.config(), "audit", Clock::fixed(NOW))
+        .append(&OperationId::try_from("op-1").unwrap(), next)
+        .await
+        .unwrap();
+    let closing = asked(&wire, 1);
+    assert_eq!(
+        (&closing["Item"]["action"]["S"], &closing["Item"]["phase"]["S"]),
+        (&json!("rds:DeleteDBCluster"), &json!("finished"))
+    );
+    assert_eq!(closing["Item"]["outcome"]["S"], "unknown");
+    assert_eq!(asked(&wire, 3)["Item"]["action"]["S"], "rds:DeleteDBInstance");
+}
+
+/// An item as DynamoDB's JSON has it.
+fn wire_item(item: &std::collections::HashMap<String, AttributeValue>) -> Value {
+    let value = |value: &AttributeValue| match value {
+        AttributeValue::S(text) => json!({ "S": text }),
+        AttributeValue::N(number) => json!({ "N": number }),
+        AttributeValue::M(fields) => json!({ "M": wire_item(fields) }),
+        AttributeValue::Null(_) => json!({ "NULL": true }),
+        other => panic!("not in an audit record: {other:?}"),
+    };
+    item.iter().map(|(key, field)| (key.clone(), value(field))).collect()
 }
 
 #[tokio::test]

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+/// `outcome` of a call whose end was not recorded, see [`Record::orphan`].
+pub const UNKNOWN_OUTCOME: &str = "unknown";
+
 /// What a record says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -74,6 +77,25 @@ impl Record {
             Self { operation_id: operation_id.clone(), timestamp, entry, previous_hash, hash: String::new() };
         record.hash = record.digest();
         record
+    }
+
+    /// The entry that closes this record before `next`, if this is a begun call whose end nobody recorded: the function
+    /// was ended between the two, and nobody knows whether the call had its effect.
+    pub fn orphan(&self, next: &Entry) -> Option<Entry> {
+        let own_end = next.phase == Phase::Finished
+            && (&next.action, &next.resource) == (&self.entry.action, &self.entry.resource);
+        if self.entry.phase != Phase::Begun || own_end {
+            return None;
+        }
+        Some(Entry {
+            phase: Phase::Finished,
+            outcome: Some(UNKNOWN_OUTCOME.to_owned()),
+            request_id: None,
+            detail: Value::String(
+                "the function ended before it could record the outcome; the next one looks first".to_owned(),
+            ),
+            ..self.entry.clone()
+        })
     }
 
     /// Whether the record is what was written.
@@ -175,6 +197,18 @@ mod tests {
         let mut missing = trail();
         missing.remove(1);
         assert_eq!(first_break(&missing).map(|(index, _)| index), Some(1));
+    }
+
+    #[test]
+    fn a_begun_call_is_closed_by_its_own_end_or_by_the_next_entry() {
+        let begun = &trail()[0];
+        let end = Entry { phase: Phase::Finished, ..begun.entry.clone() };
+        assert_eq!(begun.orphan(&end), None);
+        let closing = begun.orphan(&entry("another")).unwrap();
+        assert_eq!((closing.phase, closing.outcome.as_deref()), (Phase::Finished, Some(UNKNOWN_OUTCOME)));
+        assert_eq!(closing.action, begun.entry.action);
+        // The same call begun once more: the first one's end is unknown, too.
+        assert!(begun.orphan(&begun.entry).is_some());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use crate::cloud::{Cluster, Snapshot};
 use crate::failure::{ErrorName, Failure};
 use crate::ids::{ClusterId, OperationId, SnapshotId};
+use crate::operation::Replaced;
 use crate::plan::{CopyPlan, Plan};
 use crate::status;
 
@@ -115,6 +116,17 @@ pub fn as_failure(refusals: &[Refusal], untouched: &str) -> Option<Failure> {
     )
 }
 
+/// Whether deletion protection has to be turned on again: this operation turned it off and stopped before the cluster
+/// was gone.
+pub fn needs_protection_again(replaced: &Replaced, target: Option<&Cluster>) -> bool {
+    target.is_some_and(|target| {
+        target.arn == replaced.arn
+            && replaced.settings.deletion_protection
+            && !target.deletion_protection
+            && status::cluster(&target.status) != status::Class::Deleting
+    })
+}
+
 /// The snapshot that the restore will use must be there before anything is deleted: this operation's copy, or, within
 /// one Region, the source's own snapshot.
 ///
@@ -197,6 +209,23 @@ mod tests {
         let (own, other) = (ClusterId::try_from("staging").unwrap(), ClusterId::try_from("other").unwrap());
         assert_eq!(against_deleting(&Facts { replace_unmanaged: Some(&own), ..facts(&target) }), []);
         assert_eq!(against_deleting(&Facts { replace_unmanaged: Some(&other), ..facts(&target) }).len(), 1);
+    }
+
+    #[test]
+    fn protection_goes_on_again_on_the_cluster_that_had_it_and_lives() {
+        let mut target = Cluster { deletion_protection: false, ..cluster("staging") };
+        let mut replaced = fixtures::replaced();
+        assert!(needs_protection_again(&replaced, Some(&target)));
+        assert!(!needs_protection_again(&replaced, None));
+        assert!(!needs_protection_again(&replaced, Some(&cluster("staging"))), "it is on");
+        target.status = "deleting".into();
+        assert!(!needs_protection_again(&replaced, Some(&target)), "too late");
+        target.status = "available".into();
+        replaced.settings.deletion_protection = false;
+        assert!(!needs_protection_again(&replaced, Some(&target)), "it was off before");
+        replaced.settings.deletion_protection = true;
+        target.arn = "arn:aws:rds:us-west-2:123456789012:cluster:another".into();
+        assert!(!needs_protection_again(&replaced, Some(&target)));
     }
 
     #[test]

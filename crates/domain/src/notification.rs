@@ -82,6 +82,9 @@ pub fn left_behind(operation: &Operation) -> Vec<String> {
             Some(snapshot) => format!("the former cluster {target} was deleted; its final snapshot is {snapshot}"),
             None => format!("the former cluster {target} was deleted without a final snapshot, as asked"),
         }),
+        Some(replaced) if replaced.protected_again => lines.push(format!(
+            "the deletion of cluster {target} had begun and was stopped: it is protected again, its instances may be gone, its data is there"
+        )),
         Some(_) => lines.push(format!(
             "the deletion of cluster {target} had begun: deletion protection may be off and instances may be gone"
         )),
@@ -284,16 +287,7 @@ mod tests {
         for words in ["FAILED", "restore-cluster", "AccessDenied", "was not touched", "repeat"] {
             assert!(text.contains(words), "{words} in {text}");
         }
-        failed.replaced = Some(Replaced {
-            arn: String::new(),
-            engine: String::new(),
-            engine_version: String::new(),
-            settings: Default::default(),
-            instances: vec![],
-            tags: Default::default(),
-            final_snapshot_id: Some("staging-final-1".into()),
-            gone: true,
-        });
+        failed.replaced = Some(Replaced { gone: true, ..fixtures::replaced() });
         failed.cluster = Some(ClusterState {
             arn: String::new(),
             status: "creating".into(),

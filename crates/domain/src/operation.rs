@@ -131,6 +131,9 @@ pub struct Replaced {
     pub final_snapshot_id: Option<String>,
     /// Whether it was gone when last looked at.
     pub gone: bool,
+    /// Whether its deletion protection was turned on again, because the operation stopped before deleting it.
+    #[serde(default)]
+    pub protected_again: bool,
 }
 
 /// The restored cluster.

@@ -33,18 +33,17 @@ async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, St
     let snapshots = context.rds.snapshots_of(&request.source_cluster_id).await?;
     let decision = decide(&snapshots, &plan.source_cluster_arn, &operation.operation_id, request.retention, now);
 
-    let at = (&operation.operation_id, Step::ArchiveSnapshot);
     if let Some(copy) = decision.archive.as_ref().filter(|copy| !copy.tags.contains_key(TAG_ARCHIVED)) {
         let day: String = timestamp(now).chars().take(10).collect();
         let tags = BTreeMap::from([(TAG_ARCHIVED.to_owned(), day)]);
         let call = context.rds.add_tags(&copy.arn, &tags);
-        context.mutate(at, "rds:AddTagsToResource", &copy.id, json!(tags), call).await?;
+        context.mutate(operation, "rds:AddTagsToResource", &copy.id, json!(tags), call).await?;
     }
     let mut removed = operation.archive.take().map(|archive| archive.removed).unwrap_or_default();
     for copy in &decision.remove {
         let detail = json!({ "retention": request.retention, "created_at": copy.created_at.map(timestamp) });
         let call = context.rds.delete_snapshot(&copy.id);
-        context.mutate(at, "rds:DeleteDBClusterSnapshot", &copy.id, detail, call).await?;
+        context.mutate(operation, "rds:DeleteDBClusterSnapshot", &copy.id, detail, call).await?;
         removed.push(copy.id.clone());
     }
     let archive = ArchiveState { archived: decision.archive.map(|copy| copy.id), removed, kept: decision.keep };

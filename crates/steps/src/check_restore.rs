@@ -84,9 +84,8 @@ async fn create(
     let tags = tags(operation, plan, Kind::Instance);
     for instance in missing {
         let detail = json!({ "cluster": request.target_cluster_id, "class": instance.spec.db_instance_class });
-        let at = (&operation.operation_id, Step::CheckRestore);
         let call = context.rds.create_instance(&request.target_cluster_id, &plan.snapshot.engine, instance, &tags);
-        context.mutate(at, "rds:CreateDBInstance", instance.id.as_str(), detail, call).await?;
+        context.mutate(operation, "rds:CreateDBInstance", instance.id.as_str(), detail, call).await?;
     }
     let names: Vec<_> = missing.iter().map(|instance| instance.id.as_str()).collect();
     Ok(Answer::waiting(wait::cluster_seconds(0), format!("instances {} are being created", names.join(", "))))
@@ -100,9 +99,8 @@ async fn reset_master_password(
     let id = &request.target_cluster_id;
     let master = database::master(context).await?;
     let detail = json!({ "master_user_password": format!("as in secret {}", context.config.master_secret) });
-    let at = (&operation.operation_id, Step::CheckRestore);
     let call = context.rds.set_master_password(id, &master.login.password);
-    context.mutate(at, "rds:ModifyDBCluster", id.as_str(), detail, call).await?;
+    context.mutate(operation, "rds:ModifyDBCluster", id.as_str(), detail, call).await?;
     if let Some(state) = &mut operation.cluster {
         state.master_password_reset_at = Some(timestamp(context.clock.now()));
     }

@@ -52,9 +52,8 @@ async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, St
             let tags = tags(operation, &plan, Kind::Copy);
             let source = plan.snapshot.arn.as_str();
             let detail = json!({ "source": source, "kms_key_id": kms_key_id });
-            let at = (&operation.operation_id, Step::CopySnapshot);
             let call = context.rds.copy_snapshot(source, copy_id, kms_key_id, &tags);
-            context.mutate(at, "rds:CopyDBClusterSnapshot", copy_id.as_str(), detail, call).await?;
+            context.mutate(operation, "rds:CopyDBClusterSnapshot", copy_id.as_str(), detail, call).await?;
             operation.copy = Some(made(copy_id.as_str(), "", "copying"));
             Ok(Answer::done(json!({ "copy_id": copy_id, "adopted": false })))
         }

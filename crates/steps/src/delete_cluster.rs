@@ -136,6 +136,7 @@ async fn remember(
         tags: target.tags.clone(),
         final_snapshot_id: plan.final_snapshot_id.as_ref().map(ToString::to_string),
         gone: false,
+        protected_again: false,
     });
     context.store.save(operation, context.clock.now()).await
 }
@@ -147,24 +148,24 @@ async fn act(
     plan: &Plan,
     decision: &Decision,
 ) -> Result<(), StepError> {
-    let (at, id) = ((&operation.operation_id, Step::DeleteCluster), &request.target_cluster_id);
+    let id = &request.target_cluster_id;
     match decision {
         Decision::TurnOffProtection => {
             let detail = json!({ "deletion_protection": false });
             let call = context.rds.set_deletion_protection(id, false);
-            context.mutate(at, "rds:ModifyDBCluster", id.as_str(), detail, call).await
+            context.mutate(operation, "rds:ModifyDBCluster", id.as_str(), detail, call).await
         }
         Decision::DeleteInstances(instances) => {
             for instance in instances {
                 let call = context.rds.delete_instance(instance);
-                context.mutate(at, "rds:DeleteDBInstance", instance, json!({ "cluster": id }), call).await?;
+                context.mutate(operation, "rds:DeleteDBInstance", instance, json!({ "cluster": id }), call).await?;
             }
             Ok(())
         }
         Decision::DeleteCluster => {
             let detail = json!({ "final_snapshot_id": plan.final_snapshot_id });
             let call = context.rds.delete_cluster(id, plan.final_snapshot_id.as_ref());
-            context.mutate(at, "rds:DeleteDBCluster", id.as_str(), detail, call).await
+            context.mutate(operation, "rds:DeleteDBCluster", id.as_str(), detail, call).await
         }
         Decision::Gone | Decision::AlreadyRestored | Decision::Wait { .. } | Decision::Refuse(_) => Ok(()),
     }

@@ -7,6 +7,7 @@
 use crate::follow::{Answer, conclude};
 use crate::preflight::Envelope;
 use aurora_restore_core::domain::failure::{ErrorName, Failure};
+use aurora_restore_core::domain::guards::needs_protection_again;
 use aurora_restore_core::domain::ids::OperationId;
 use aurora_restore_core::domain::notification::compose;
 use aurora_restore_core::domain::operation::{self, FailedStep, NotificationState, Operation, Status};
@@ -110,6 +111,7 @@ async fn tell_of_refusal(
     let now = context.clock.now();
     let mut refused = Operation::new(known.operation_id.clone(), execution_arn.map(str::to_owned), now);
     describe(&mut refused, context, envelope);
+    refused.step = step;
     refused.status = Status::Failed;
     refused.finished_at = Some(timestamp(now));
     refused.error =
@@ -132,6 +134,9 @@ async fn work(context: &Context, operation: &mut Operation, failed: Option<Faile
         return Ok(Answer::skipped("the outcome was told already"));
     }
     let is_repeat = earlier.is_some();
+    if outcome == Status::Failed {
+        protect_again(context, operation).await;
+    }
     close(context, operation, outcome, failed, is_repeat).await?;
     context.store.release_lock(operation).await?;
     let message_id = publish(context, operation, is_repeat).await?;
@@ -140,6 +145,34 @@ async fn work(context: &Context, operation: &mut Operation, failed: Option<Faile
         notification.message_id = Some(message_id.clone());
     }
     Ok(Answer::done(json!({ "status": outcome, "message_id": message_id })))
+}
+
+/// Turns the deletion protection that this operation turned off on again, if it stops before the cluster is gone. That it
+/// did not work must not keep the failure from being told: it is logged, and the message says that it may be off.
+async fn protect_again(context: &Context, operation: &mut Operation) {
+    let Some((request, replaced)) = operation.request.as_ref().zip(operation.replaced.as_ref()) else { return };
+    if replaced.gone || replaced.protected_again {
+        return;
+    }
+    let id = request.target_cluster_id.clone();
+    let protected = async {
+        let target = context.rds.cluster(&id).await?;
+        if !needs_protection_again(replaced, target.as_ref()) {
+            return Ok(false);
+        }
+        let call = context.rds.set_deletion_protection(&id, true);
+        let detail = json!({ "deletion_protection": true });
+        context.mutate(operation, "rds:ModifyDBCluster", id.as_str(), detail, call).await.map(|()| true)
+    };
+    let protected: Result<bool, StepError> = protected.await;
+    match (protected, &mut operation.replaced) {
+        (Ok(true), Some(replaced)) => replaced.protected_again = true,
+        (Ok(_), _) => {}
+        (Err(error), _) => {
+            let operation_id = &operation.operation_id;
+            tracing::error!(%operation_id, "deletion protection of {id} could not be turned on again: {error}");
+        }
+    }
 }
 
 /// The outcome to tell. A restore is a success only if its verification passed, whoever asks.
@@ -178,9 +211,8 @@ async fn close(
         operation.notification =
             Some(NotificationState { begun_at: now, published_at: None, message_id: None, outcome });
         let target = operation.target.clone().unwrap_or_else(|| "-".into());
-        let at = (&operation.operation_id, Step::Notify);
         let detail = json!({ "status": outcome, "error": operation.error });
-        context.record_event(at, "aurora-restore:Closed", &target, detail).await?;
+        context.record_event(operation, "aurora-restore:Closed", &target, detail).await?;
     }
     context.store.save(operation, context.clock.now()).await
 }
@@ -188,8 +220,7 @@ async fn close(
 async fn publish(context: &Context, operation: &Operation, is_repeat: bool) -> Result<String, StepError> {
     let config = &context.config;
     let message = compose(operation, &config.environment, is_repeat, context.clock.now());
-    let at = (&operation.operation_id, Step::Notify);
     let detail = json!({ "status": message.status, "subject": message.subject, "is_repeat": is_repeat });
     let call = context.topic.publish(&config.topic_arn, &config.environment, &message);
-    context.mutate(at, "sns:Publish", &config.topic_arn, detail, call).await
+    context.audited(operation, "sns:Publish", &config.topic_arn, detail, call).await
 }

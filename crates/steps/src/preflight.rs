@@ -117,9 +117,8 @@ async fn open(
         archive: known.archive,
         ..fresh
     };
-    let at = (&operation_id, Step::Preflight);
     let detail = json!({ "former_status": known.status, "former_execution_arn": known.execution_arn, "execution_arn": execution_arn });
-    context.record_event(at, "aurora-restore:Resumed", operation_id.as_str(), detail).await?;
+    context.record_event(&again, "aurora-restore:Resumed", operation_id.as_str(), detail).await?;
     Ok(again)
 }
 
@@ -142,8 +141,9 @@ async fn work(context: &Context, operation: &mut Operation, request: &Request) -
         return Ok(Answer::skipped_with(json!({ "reason": "plan_only", "plan": plan.summary })));
     }
     take_lock(context, operation).await?;
-    let at = (&operation.operation_id, Step::Preflight);
-    context.record_event(at, "aurora-restore:Planned", request.target_cluster_id.as_str(), json!(plan.summary)).await?;
+    context
+        .record_event(operation, "aurora-restore:Planned", request.target_cluster_id.as_str(), json!(plan.summary))
+        .await?;
     let answer = Answer::done(json!({ "plan": plan.summary }));
     operation.plan = Some(plan);
     Ok(answer)
@@ -280,7 +280,6 @@ async fn take_lock(context: &Context, operation: &mut Operation) -> Result<(), S
         None => None,
     };
     let decision = lock::decide(seen.as_ref(), owner, &operation.operation_id, operation.execution_arn.as_deref(), now);
-    let at = (&operation.operation_id, Step::Preflight);
     match decision {
         lock::Decision::Refuse(failure) => return Err(failure.into()),
         lock::Decision::Mine => operation.fence = seen.map(|lock| lock.fence),
@@ -288,7 +287,7 @@ async fn take_lock(context: &Context, operation: &mut Operation) -> Result<(), S
             operation.fence = Some(context.store.take_lock(&target, operation, seen.as_ref(), now).await?)
         }
         lock::Decision::TakeOver => {
-            context.record_event(at, "aurora-restore:LockTakenOver", &target, json!({ "former": seen })).await?;
+            context.record_event(operation, "aurora-restore:LockTakenOver", &target, json!({ "former": seen })).await?;
             operation.fence = Some(context.store.take_lock(&target, operation, seen.as_ref(), now).await?);
         }
     }

@@ -43,9 +43,8 @@ async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, St
             usable_snapshot(&plan, snapshot.as_ref(), &operation.operation_id)?;
             let tags = tags(operation, &plan, Kind::Cluster);
             let detail = json!({ "snapshot_id": snapshot_id, "settings": plan.settings });
-            let at = (&operation.operation_id, Step::RestoreCluster);
             let call = context.rds.restore_cluster(id, &snapshot_id, &plan.snapshot.engine, &plan.settings, &tags);
-            context.mutate(at, "rds:RestoreDBClusterFromSnapshot", id.as_str(), detail, call).await?;
+            context.mutate(operation, "rds:RestoreDBClusterFromSnapshot", id.as_str(), detail, call).await?;
             operation.cluster = Some(state(None));
             Ok(Answer::done(json!({ "cluster_id": id, "adopted": false })))
         }

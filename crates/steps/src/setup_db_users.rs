@@ -46,7 +46,6 @@ async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, St
             operation.users = Some(state(report));
             return Ok(answer);
         }
-        let at = (&operation.operation_id, Step::SetupDbUsers);
         let call = async {
             let applied = server.apply(&changes, &passwords).await;
             applied
@@ -54,7 +53,13 @@ async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, St
                 .map_err(|error| database::failed("change the roles", error))
         };
         context
-            .mutate(at, "database:ChangeRoles", &endpoint, json!(shorten(&describe(&changes), CHANGES_MAX)), call)
+            .mutate(
+                operation,
+                "database:ChangeRoles",
+                &endpoint,
+                json!(shorten(&describe(&changes), CHANGES_MAX)),
+                call,
+            )
             .await?;
         done.extend(changes);
     }

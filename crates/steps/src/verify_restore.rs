@@ -40,9 +40,8 @@ async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, St
     let failed: Vec<String> =
         checks.iter().filter(|check| !check.passed).map(|check| format!("{} ({})", check.name, check.value)).collect();
     let verification = Verification { passed: failed.is_empty(), checks };
-    let at = (&operation.operation_id, Step::VerifyRestore);
     context
-        .record_event(at, "aurora-restore:Verified", request.target_cluster_id.as_str(), json!(verification))
+        .record_event(operation, "aurora-restore:Verified", request.target_cluster_id.as_str(), json!(verification))
         .await?;
     let count = verification.checks.len();
     operation.verification = Some(verification);

@@ -3,7 +3,8 @@
 use crate::cloud::{Cluster, Instance, Member, Snapshot};
 use crate::ids::{ClusterId, OperationId, SnapshotId};
 use crate::naming;
-use crate::plan::{ClusterSettings, CopyPlan, Plan, PlannedInstance, SnapshotRef};
+use crate::operation::Replaced;
+use crate::plan::{ClusterSettings, CopyPlan, Plan, PlannedInstance, SnapshotRef, settings_of};
 use crate::request::InstanceSpec;
 use std::collections::BTreeMap;
 use time::macros::datetime;
@@ -131,5 +132,21 @@ pub(crate) fn plan() -> Plan {
         instances: vec![planned(1), planned(2)],
         tags: BTreeMap::new(),
         summary: vec![],
+    }
+}
+
+/// What this operation remembers of [`cluster`]`("staging")`.
+pub(crate) fn replaced() -> Replaced {
+    let target = cluster("staging");
+    Replaced {
+        arn: target.arn.clone(),
+        engine: target.engine.clone(),
+        engine_version: target.engine_version.clone(),
+        settings: settings_of(&target),
+        instances: vec![],
+        tags: target.tags,
+        final_snapshot_id: Some("staging-final-1".into()),
+        gone: false,
+        protected_again: false,
     }
 }
