@@ -51,7 +51,7 @@ impl Context {
     pub fn with_sdk(config: Config, clock: Clock, sdk: SdkConfig) -> Self {
         Self {
             store: Store::new(&sdk, &config.state_table),
-            audit: Audit::new(&sdk, &config.audit_table, clock.clone()),
+            audit: Audit::new(Store::new(&sdk, &config.state_table), &config.audit_table, clock.clone()),
             secrets: Secrets::new(&sdk, clock.clone(), config.secret_cache_seconds),
             rds: Rds::new(&sdk, &config.target_region),
             kms: Kms::new(&sdk),

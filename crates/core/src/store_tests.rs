@@ -135,69 +135,71 @@ fn event() -> Entry {
     Entry { phase: Phase::Event, ..entry() }
 }
 
+const TAKEN: &str = r#"{"__type":"com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
+    "message":"Transaction cancelled, please refer cancellation reasons for specific reasons [None, ConditionalCheckFailed]",
+    "CancellationReasons":[{"Code":"None"},{"Code":"ConditionalCheckFailed","Message":"The conditional request failed"}]}"#;
+
+async fn append(wire: &Wire, entry: Entry) -> Result<(), StepError> {
+    let audit = Audit::new(store(wire), "audit", Clock::fixed(NOW));
+    audit.append(&OperationId::try_from("op-1").unwrap(), entry).await
+}
+
+/// The puts of a transaction: the record into the audit table, the end of the chain into the state table.
+fn puts(wire: &Wire, index: usize) -> (Value, Value) {
+    let items = asked(wire, index)["TransactItems"].clone();
+    (items[0]["Put"].clone(), items[1]["Put"].clone())
+}
+
+/// A GetItem answer with the end of the chain as `puts` wrote it.
+fn ends_with(head: &Value) -> String {
+    json!({ "Item": head["Item"] }).to_string()
+}
+
 #[tokio::test]
 async fn audit_records_follow_each_other_and_never_overwrite() {
-    let empty = r#"{"Items":[],"Count":0}"#;
-    let wire = Wire::new([(200, empty), (200, "{}")]);
-    let audit = Audit::new(&wire.config(), "audit", Clock::fixed(NOW));
-    let id = OperationId::try_from("op-1").unwrap();
-    audit.append(&id, event()).await.unwrap();
-    let first = asked(&wire, 1);
+    let wire = Wire::new([(200, "{}"), (200, "{}")]);
+    append(&wire, event()).await.unwrap();
+    let (first, head) = puts(&wire, 1);
+    assert_eq!((&first["TableName"], &head["TableName"]), (&json!("audit"), &json!("state")));
     assert_eq!(first["ConditionExpression"], "attribute_not_exists(operation_id)");
+    assert_eq!(head["ConditionExpression"], "attribute_not_exists(operation_id)");
     assert_eq!(first["Item"]["timestamp"]["N"], (NOW.unix_timestamp_nanos() / 1000).to_string());
 
-    // The same microsecond: the place is taken once, then the next number is.
-    let last = json!({ "Items": [first["Item"]], "Count": 1 }).to_string();
-    let wire = Wire::new([(200, empty), (400, CONFLICT), (200, &last), (200, "{}")]);
-    let other = Entry { resource: "staging-1".into(), ..event() };
-    Audit::new(&wire.config(), "audit", Clock::fixed(NOW)).append(&id, other).await.unwrap();
-    let second = asked(&wire, 3);
+    // Somebody else appends at the same moment: the place is taken once, then the next one is.
+    let wire = Wire::new([(200, "{}"), (400, TAKEN), (200, &ends_with(&head)), (200, "{}")]);
+    append(&wire, Entry { resource: "staging-1".into(), ..event() }).await.unwrap();
+    let (second, moved) = puts(&wire, 3);
     assert_eq!(second["Item"]["timestamp"]["N"], (NOW.unix_timestamp_nanos() / 1000 + 1).to_string());
     assert_eq!(second["Item"]["previous_hash"], first["Item"]["hash"]);
+    assert_eq!(moved["ExpressionAttributeValues"][":hash"], first["Item"]["hash"]);
 
     // The place was taken by this very record, whose answer was lost: it is not written twice.
-    let wire = Wire::new([(200, empty), (400, CONFLICT), (200, &last)]);
-    Audit::new(&wire.config(), "audit", Clock::fixed(NOW)).append(&id, event()).await.unwrap();
+    let wire = Wire::new([(200, "{}"), (400, TAKEN), (200, &ends_with(&head))]);
+    append(&wire, event()).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_call_that_nobody_finished_is_closed_by_the_next_entry() {
-    let begun = json!({ "Items": [serde_dynamo::to_item::<_, std::collections::HashMap<String, AttributeValue>>(
-        aurora_restore_domain::audit::Record::chain(&OperationId::try_from("op-1").unwrap(), entry(), None, 1)
-    ).map(|item| wire_item(&item)).unwrap()], "Count": 1 })
-    .to_string();
-    let wire = Wire::new([(200, &begun), (200, "{}"), (200, r#"{"Items":[],"Count":0}"#), (200, "{}")]);
-    let next = Entry { action: "rds:DeleteDBInstance".into(), ..entry() };
-    Audit::new(&wire.config(), "audit", Clock::fixed(NOW))
-        .append(&OperationId::try_from("op-1").unwrap(), next)
-        .await
-        .unwrap();
-    let closing = asked(&wire, 1);
+    let wire = Wire::new([(200, "{}"), (200, "{}")]);
+    append(&wire, entry()).await.unwrap();
+    let (_, begun) = puts(&wire, 1);
+    let wire = Wire::new([(200, &ends_with(&begun)), (200, "{}"), (200, "{}"), (200, "{}")]);
+    append(&wire, Entry { action: "rds:DeleteDBInstance".into(), ..entry() }).await.unwrap();
+    let (closing, _) = puts(&wire, 1);
     assert_eq!(
         (&closing["Item"]["action"]["S"], &closing["Item"]["phase"]["S"]),
         (&json!("rds:DeleteDBCluster"), &json!("finished"))
     );
     assert_eq!(closing["Item"]["outcome"]["S"], "unknown");
-    assert_eq!(asked(&wire, 3)["Item"]["action"]["S"], "rds:DeleteDBInstance");
-}
-
-/// An item as DynamoDB's JSON has it.
-fn wire_item(item: &std::collections::HashMap<String, AttributeValue>) -> Value {
-    let value = |value: &AttributeValue| match value {
-        AttributeValue::S(text) => json!({ "S": text }),
-        AttributeValue::N(number) => json!({ "N": number }),
-        AttributeValue::M(fields) => json!({ "M": wire_item(fields) }),
-        AttributeValue::Null(_) => json!({ "NULL": true }),
-        other => panic!("not in an audit record: {other:?}"),
-    };
-    item.iter().map(|(key, field)| (key.clone(), value(field))).collect()
+    assert_eq!(puts(&wire, 3).0["Item"]["action"]["S"], "rds:DeleteDBInstance");
 }
 
 #[tokio::test]
 async fn an_audit_write_that_fails_is_an_error() {
     let denied = r#"{"__type":"AccessDeniedException","message":"no"}"#;
-    let wire = Wire::new([(200, r#"{"Items":[],"Count":0}"#), (400, denied)]);
-    let audit = Audit::new(&wire.config(), "audit", Clock::fixed(NOW));
-    let failed = audit.append(&OperationId::try_from("op-1").unwrap(), entry()).await.unwrap_err();
-    assert_eq!(failed.name(), ErrorName::AccessDenied);
+    let throttled = TAKEN.replace("ConditionalCheckFailed", "ThrottlingError");
+    for (answer, name) in [(denied, ErrorName::AccessDenied), (throttled.as_str(), ErrorName::Throttled)] {
+        let wire = Wire::new([(200, "{}"), (400, answer)]);
+        assert_eq!(append(&wire, entry()).await.unwrap_err().name(), name);
+    }
 }

@@ -36,6 +36,9 @@ pub(super) const CODES: &[(&str, ErrorName)] = &[
     ("InvalidDBClusterSnapshotStateFault", ErrorName::StateConflict),
     ("ConditionalCheckFailedException", ErrorName::StateConflict),
     ("TransactionConflictException", ErrorName::StateConflict),
+    ("TransactionInProgressException", ErrorName::StateConflict),
+    // Cancelled for another reason than a condition, which is told apart: throttled, or out of capacity.
+    ("TransactionCanceledException", ErrorName::Throttled),
     ("ReplicatedWriteConflictException", ErrorName::StateConflict),
     // Limits.
     ("SnapshotQuotaExceeded", ErrorName::QuotaExceeded),
