@@ -97,6 +97,8 @@ async fn reset_master_password(
     request: &Request,
 ) -> Result<Answer, StepError> {
     let id = &request.target_cluster_id;
+    // Never from the cache: what is set now is what everybody else will read.
+    context.secrets.forget(&context.config.master_secret);
     let master = database::master(context).await?;
     let detail = json!({ "master_user_password": format!("as in secret {}", context.config.master_secret) });
     let call = context.rds.set_master_password(id, &master.login.password);

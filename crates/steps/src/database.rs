@@ -101,8 +101,15 @@ pub(crate) async fn master(context: &Context) -> Result<MasterCredentials, StepE
     secrets::parse_master(name, &text).map_err(|problems| secret_invalid(&problems))
 }
 
+/// Master and declared users as the secrets are now: a password that was changed a minute ago must not be set back.
+pub(crate) async fn current(context: &Context) -> Result<(MasterCredentials, AppCredentials), StepError> {
+    context.secrets.forget(&context.config.master_secret);
+    context.secrets.forget(&context.config.app_secret);
+    Ok((master(context).await?, app(context).await?))
+}
+
 /// The declared users' credentials, which were good at preflight.
-pub(crate) async fn app(context: &Context) -> Result<AppCredentials, StepError> {
+async fn app(context: &Context) -> Result<AppCredentials, StepError> {
     let name = &context.config.app_secret;
     let text = context.secrets.get(name).await?;
     secrets::parse_app(name, &text).map_err(|problems| secret_invalid(&problems))

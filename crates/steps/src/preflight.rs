@@ -12,7 +12,7 @@ use aurora_restore_core::domain::failure::{ErrorName, Failure};
 use aurora_restore_core::domain::ids::OperationId;
 use aurora_restore_core::domain::lock::{self, Lock, Owner};
 use aurora_restore_core::domain::naming;
-use aurora_restore_core::domain::operation::{self, Operation, Status};
+use aurora_restore_core::domain::operation::{self, ClusterState, Operation, Status};
 use aurora_restore_core::domain::outcome::StepOutput;
 use aurora_restore_core::domain::plan::Plan;
 use aurora_restore_core::domain::request::{Request, SnapshotSelector, parse};
@@ -112,7 +112,12 @@ async fn open(
         plan: known.plan,
         copy: known.copy,
         replaced: known.replaced,
-        cluster: known.cluster,
+        // The secret may have changed since: the password is set once more, which changes nothing if it has not.
+        cluster: known.cluster.map(|cluster| ClusterState {
+            master_password_reset_at: None,
+            ready_at: None,
+            ..cluster
+        }),
         users: known.users,
         archive: known.archive,
         ..fresh

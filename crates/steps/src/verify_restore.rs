@@ -21,7 +21,7 @@ pub async fn run(context: &Context, step: Step, input: Value) -> Result<StepOutp
 
 async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, StepError> {
     let (request, _) = planned(operation)?;
-    let (master, app) = (database::master(context).await?, database::app(context).await?);
+    let (master, app) = database::current(context).await?;
     let desired = database::desired(&request, &master, &app)
         .map_err(|error| Failure::new(ErrorName::SecretInvalid, error).next("mend the application's secret"))?;
     let (server, passwords) = (database::server(context, operation, &master)?, database::passwords(&app)?);
