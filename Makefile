@@ -18,7 +18,7 @@ setup: ## what the local stack needs, into .local/venv; says what is missing on 
 
 build: setup ## the ten functions, for this machine
 	@echo "Building the functions (the first time about 4 minutes on 2 cores)..."
-	@cargo build --locked --workspace --bins --quiet
+	@cargo build --locked --package aurora-restore-steps --bins --quiet
 
 demo: build ## watch a restore happen, with the input in statemachine/input.json (INPUT=... for another)
 	@$(PY) tests/local/demo.py $(or $(INPUT),statemachine/input.json)
@@ -34,7 +34,7 @@ stop: ## stop it
 
 test: setup ## everything, from unit tests to whole restores on the local stack
 	cargo test --locked --workspace --quiet
-	cargo build --locked --workspace --bins --quiet
+	cargo build --locked --package aurora-restore-steps --bins --quiet
 	$(PY) -m pytest -q tests/local tests/flow
 
 check: setup $(ASL_VALIDATOR) $(CARGO_DENY) ## format, lints, dependencies, state machine, generated files, tests

@@ -118,6 +118,7 @@ class Front:
             "error": wire.error_of(content) if failed else None,
             "fault": fault is not None,
             "milliseconds": round(1000 * (time.monotonic() - began)),
+            "request_id": wire.request_id_of(headers, content),
             "parameters": wire.without_secrets(call.parameters),
         }
         with self.lock:

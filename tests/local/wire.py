@@ -90,6 +90,13 @@ def error_of(content):
     return found[1] if found else None
 
 
+def request_id_of(headers, content):
+    """AWS's id of the request, from the header or from an XML body."""
+    header = next((value for name, value in headers if name.lower() == "x-amzn-requestid"), None)
+    found = header is None and re.search(rb"<RequestId>([^<]+)</RequestId>", content)
+    return found[1].decode() if found else header
+
+
 def error_response(service, code, message, status=400):
     """An AWS error as that service writes it: (status, headers, body)."""
     request_id = str(uuid.uuid4())

@@ -1,5 +1,6 @@
 //! Holds the shipped state machine against the code that it runs and against its README: a name that one of them
 //! does not know is found here, not in a night.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use aurora_restore_core::domain::failure::ErrorName;
 use aurora_restore_core::domain::outcome::Outcome;

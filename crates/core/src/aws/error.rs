@@ -83,6 +83,7 @@ impl fmt::Display for AwsError {
 impl std::error::Error for AwsError {}
 
 /// Turns an SDK error of `action` on `resource` into ours.
+#[allow(clippy::wildcard_enum_match_arm, reason = "SdkError is non-exhaustive")]
 pub fn aws_error<E>(action: &'static str, resource: impl Into<String>, error: SdkError<E, HttpResponse>) -> AwsError
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
@@ -102,8 +103,7 @@ where
         SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => {
             (ErrorName::ServiceUnavailable, None, DisplayErrorContext(&error).to_string())
         }
-        // Non-exhaustive; what is left are requests that could not be made.
-        #[allow(clippy::wildcard_enum_match_arm)]
+        // What is left are requests that could not be made.
         _ => (ErrorName::Internal, None, DisplayErrorContext(&error).to_string()),
     };
     AwsError { name, action, resource: resource.into(), code, message, request_id }

@@ -18,6 +18,7 @@ impl Executions {
     ///
     /// # Errors
     /// Whatever else Step Functions says.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "ExecutionStatus is non-exhaustive")]
     pub async fn is_over(&self, arn: &str) -> Result<bool, AwsError> {
         let answer = self.0.describe_execution().execution_arn(arn).send().await;
         match answer.map_err(|error| aws_error("states:DescribeExecution", arn, error)) {
@@ -27,7 +28,6 @@ impl Executions {
                 | ExecutionStatus::Succeeded
                 | ExecutionStatus::TimedOut => true,
                 // Running, waiting for a redrive, or something newer than this code: not known to be over.
-                #[allow(clippy::wildcard_enum_match_arm)]
                 _ => false,
             }),
             Err(error) if error.is("ExecutionDoesNotExist") => Ok(true),
