@@ -213,6 +213,14 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn an_answer_that_breaks_in_the_middle_is_not_quoted() {
+        let wire = crate::aws::replay::Wire::new([(200, r#"{"SecretString":"hunter2hunter2","CreatedDate":"#)]);
+        let secrets = Secrets::new(&wire.config(), Clock::system(), 300);
+        let error = secrets.get("s").await.unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
+    }
+
     #[test]
     fn values_never_reach_messages_or_debug() {
         let secret = r#"{"username":"m","password":"hunter2hunter2""#;

@@ -31,7 +31,9 @@ where
     let (context, run) = (&context, &run);
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| async move {
         let context = context.as_ref().map_err(|failure| StepError::from(failure.clone()))?;
-        run(context, step, event.payload).await
+        run(context, step, event.payload).await.inspect_err(|error| {
+            tracing::error!(%step, error_name = %error.name(), "{step} failed: {error}");
+        })
     }))
     .await
 }

@@ -10,6 +10,9 @@ use aws_config::SdkConfig;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 
+/// Operations that [`Store::recent`] answers: a month of nights.
+const RECENT: i32 = 31;
+
 /// The state table.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -54,6 +57,28 @@ impl Store {
             .next("run preflight first; it makes the operation")
             .into()
         })
+    }
+
+    /// The latest operations on `target` (`<region>#<cluster>`), newest first; at most [`RECENT`]. From an index, so a
+    /// write of the last seconds may be missing.
+    ///
+    /// # Errors
+    /// What DynamoDB says; `Internal` when an item cannot be read by this version.
+    pub async fn recent(&self, target: &str) -> Result<Vec<Operation>, StepError> {
+        let answer = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .index_name("by-target")
+            .key_condition_expression("#target = :target")
+            .expression_attribute_names("#target", "target")
+            .expression_attribute_values(":target", AttributeValue::S(target.to_owned()))
+            .scan_index_forward(false)
+            .limit(RECENT)
+            .send()
+            .await
+            .map_err(|error| aws_error("dynamodb:Query", self.item(&format!("by-target/{target}")), error))?;
+        answer.items.unwrap_or_default().into_iter().map(|item| read(item, target)).collect()
     }
 
     /// Writes an operation that must not be there yet.

@@ -50,8 +50,10 @@ pub struct Cluster {
     pub serverless_v2: Option<(f64, f64)>,
     /// `DBClusterMembers`
     pub members: Vec<Member>,
-    /// Whether `PendingModifiedValues` holds anything.
-    pub has_pending_changes: bool,
+    /// Whether `PendingModifiedValues` holds a master password.
+    pub has_pending_master_password: bool,
+    /// `DbClusterResourceId`: differs between two clusters that had the same name, and so the same ARN, in turn.
+    pub resource_id: String,
     /// `ReplicationSourceIdentifier`: the cluster is a replica of this one.
     pub replication_source: Option<String>,
     /// `ReadReplicaIdentifiers`: clusters that replicate from this one.
@@ -64,6 +66,12 @@ impl Cluster {
     /// Tagged as made by this tool.
     pub fn is_managed(&self) -> bool {
         is_managed(&self.tags)
+    }
+
+    /// A restore that ended before anyone could write to it: no final snapshot can be made of it, and there is nothing in
+    /// it that its own source snapshot does not have.
+    pub fn never_came_up(&self) -> bool {
+        matches!(self.status.as_str(), "incompatible-restore" | "restore-error")
     }
 
     /// Tagged as made by this operation.
@@ -98,8 +106,13 @@ pub struct Instance {
     pub cluster_id: Option<String>,
     /// `TagList`
     pub tags: Tags,
-    /// Whether `PendingModifiedValues` holds anything.
-    pub has_pending_changes: bool,
+}
+
+impl Instance {
+    /// Tagged as made by this operation.
+    pub fn belongs_to(&self, operation_id: &OperationId) -> bool {
+        belongs_to(&self.tags, operation_id)
+    }
 }
 
 /// A cluster snapshot as `DescribeDBClusterSnapshots` shows it.

@@ -47,7 +47,8 @@ macro_rules! text_id {
 }
 
 text_id! {
-    /// One restore: 1 to 80 letters, digits, `-`, `_`, `.` (what an execution name may be, less what needs escaping).
+    /// One restore: 1 to 80 letters, digits, `-`, `_`, `.` (what an execution name may be, less what needs escaping) and
+    /// `:` (so that it can carry a schedule's time).
     OperationId, operation_id
 }
 text_id! {
@@ -68,9 +69,9 @@ text_id! {
 }
 
 fn operation_id(text: String) -> Result<String, IdError> {
-    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':');
     if text.is_empty() || text.len() > 80 || !text.chars().all(legal) {
-        return Err(IdError("takes 1 to 80 letters, digits, '-', '_' or '.'".into()));
+        return Err(IdError("takes 1 to 80 letters, digits, '-', '_', '.' or ':'".into()));
     }
     Ok(text)
 }

@@ -65,6 +65,11 @@ pub fn instance_id(target: &ClusterId, ordinal: usize) -> InstanceId {
     legal(InstanceId::try_from(format!("{target}-{ordinal}")))
 }
 
+/// Where the refusal of an execution that has no name of its own is recorded.
+pub fn refused_id(operation_id: &OperationId) -> OperationId {
+    legal(OperationId::try_from(format!("refused-{}", short(operation_id))))
+}
+
 fn suffixed(target: &ClusterId, suffix: &str) -> SnapshotId {
     let room = 63 - suffix.len() - 1;
     let stem: String = target.as_str().chars().take(room).collect();
@@ -97,7 +102,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_name_is_legal(target in "[a-z](-?[a-z0-9]){0,59}", operation in "[A-Za-z0-9._-]{1,80}") {
+        fn every_name_is_legal(target in "[a-z](-?[a-z0-9]){0,59}", operation in "[A-Za-z0-9._:-]{1,80}") {
             prop_assume!(target.len() <= TARGET_CLUSTER_ID_MAX);
             let target = ClusterId::try_from(target).unwrap();
             let operation = OperationId::try_from(operation).unwrap();

@@ -80,7 +80,7 @@ pub fn left_behind(operation: &Operation) -> Vec<String> {
         }),
         Some(replaced) if replaced.gone => lines.push(match &replaced.final_snapshot_id {
             Some(snapshot) => format!("the former cluster {target} was deleted; its final snapshot is {snapshot}"),
-            None => format!("the former cluster {target} was deleted without a final snapshot, as asked"),
+            None => format!("the former cluster {target} was deleted without a final snapshot, as planned"),
         }),
         Some(replaced) if replaced.protected_again => lines.push(format!(
             "the deletion of cluster {target} had begun and was stopped: it is protected again, its instances may be gone, its data is there"
@@ -173,12 +173,13 @@ fn success(operation: &Operation, now: Instant, lines: &mut Vec<String>) {
         lines.push(format!("Checks       {passed} of {} passed", verification.checks.len()));
     }
     if let Some(replaced) = &operation.replaced {
-        let snapshot = replaced.final_snapshot_id.as_deref().unwrap_or("none, as asked");
+        let snapshot = replaced.final_snapshot_id.as_deref().unwrap_or("none, as planned");
         lines.push(format!("Replaced     the former cluster; final snapshot {snapshot}"));
     }
     if let Some(archive) = &operation.archive {
         let removed = if archive.removed.is_empty() { "none".into() } else { archive.removed.join(", ") };
         lines.push(format!("Copies       {} kept, removed: {removed}", archive.kept.len()));
+        lines.extend(names(&archive.failed).iter().map(|reason| format!("NOT removed  {reason}")));
     }
 }
 

@@ -131,6 +131,9 @@ pub struct Replaced {
     pub final_snapshot_id: Option<String>,
     /// Whether it was gone when last looked at.
     pub gone: bool,
+    /// When this operation called `DeleteDBCluster`, written before the call.
+    #[serde(default)]
+    pub deletion_called_at: Option<String>,
     /// Whether its deletion protection was turned on again, because the operation stopped before deleting it.
     #[serde(default)]
     pub protected_again: bool,
@@ -207,7 +210,7 @@ pub struct CheckState {
 }
 
 /// What archive-snapshot did.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArchiveState {
     /// The copy tagged as archived; `None` when there is none of ours.
     pub archived: Option<String>,
@@ -215,6 +218,9 @@ pub struct ArchiveState {
     pub removed: Vec<String>,
     /// Our copies of this source that stay.
     pub kept: Vec<String>,
+    /// Copies that retention wanted to remove and could not, each with the reason: told with the success.
+    #[serde(default)]
+    pub failed: Vec<String>,
 }
 
 /// How the outcome was told.

@@ -2,8 +2,9 @@
 //! to themselves.
 
 use crate::cloud::{Cluster, Instance};
-use crate::ids::{InstanceId, SnapshotId};
+use crate::ids::{InstanceId, OperationId, SnapshotId};
 use crate::naming::TAG_PREFIX;
+use crate::operation::{Operation, Status};
 use crate::request::{InstanceSpec, RequestedSettings, ServerlessV2};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -18,7 +19,7 @@ pub struct Plan {
     /// How the snapshot gets into the target Region.
     pub copy: CopyPlan,
     /// The cluster that will be deleted; `None` when the name is free.
-    pub replaces: Option<String>,
+    pub replaces: Option<Replaces>,
     /// Name of its final snapshot; `None` when declined or nothing is replaced.
     pub final_snapshot_id: Option<SnapshotId>,
     /// Settings of the restored cluster.
@@ -30,6 +31,15 @@ pub struct Plan {
     pub tags: BTreeMap<String, String>,
     /// What a person reads: one sentence per thing that will happen.
     pub summary: Vec<String>,
+}
+
+/// The cluster that will be deleted, as found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replaces {
+    /// ARN; the same for whatever bears the name.
+    pub arn: String,
+    /// `DbClusterResourceId`; this very cluster's.
+    pub resource_id: String,
 }
 
 /// The snapshot to restore, as found.
@@ -140,12 +150,56 @@ pub fn instances_of(cluster: &Cluster, instances: &[Instance]) -> Vec<InstanceSp
         .collect()
 }
 
+/// What settings come from that a request does not give: the cluster being replaced, or, where an earlier operation
+/// deleted it and did not put another in its place, what that operation remembered of it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Base {
+    /// Its settings; `None` when there is nothing to take them from.
+    pub settings: Option<ClusterSettings>,
+    /// Its instances, writer first.
+    pub instances: Vec<InstanceSpec>,
+    /// Its tags without AWS's and ours.
+    pub tags: BTreeMap<String, String>,
+    /// The earlier operation, where something of it was used.
+    pub remembered_by: Option<OperationId>,
+}
+
+/// What to take settings from: `target` as it stands, completed by what the latest of `earlier` operations on it, newest
+/// first, remembered before it failed. One night that fails between deletion and restore must not leave the next with
+/// nothing to go by.
+pub fn base(target: Option<&Cluster>, instances: &[Instance], earlier: &[Operation]) -> Base {
+    let unfinished = earlier.iter().take_while(|operation| operation.status != Status::Succeeded);
+    let former =
+        unfinished.filter_map(|operation| Some((&operation.operation_id, operation.replaced.as_ref()?))).next();
+    let mut base = Base::default();
+    if let Some(target) = target {
+        base.settings = Some(settings_of(target));
+        base.instances = instances_of(target, instances);
+        base.tags.clone_from(&target.tags);
+    }
+    if let Some((id, former)) = former {
+        match &mut base.settings {
+            None => {
+                base.settings = Some(former.settings.clone());
+                base.tags.clone_from(&former.tags);
+                base.remembered_by = Some(id.clone());
+            }
+            // Turned off by that operation, which then stopped.
+            Some(settings) => settings.deletion_protection |= former.settings.deletion_protection,
+        }
+        if base.instances.is_empty() && !former.instances.is_empty() {
+            base.instances.clone_from(&former.instances);
+            base.remembered_by = Some(id.clone());
+        }
+    }
+    base.tags.retain(|key, _| !key.starts_with("aws:") && !key.starts_with(TAG_PREFIX));
+    base
+}
+
 /// The tags of what is made, besides our own: those of the cluster being replaced, so that cost allocation and policies
-/// by tag go on, under the request's. AWS's own cannot be set.
-pub fn merge_tags(requested: &BTreeMap<String, String>, replaced: Option<&Cluster>) -> BTreeMap<String, String> {
-    let kept = replaced.into_iter().flat_map(|cluster| cluster.tags.iter());
-    let kept = kept.filter(|(key, _)| !key.starts_with("aws:") && !key.starts_with(TAG_PREFIX));
-    kept.chain(requested).map(|(key, value)| (key.clone(), value.clone())).collect()
+/// by tag go on, under the request's.
+pub fn merge_tags(requested: &BTreeMap<String, String>, base: &Base) -> BTreeMap<String, String> {
+    base.tags.iter().chain(requested).map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
 /// The settings of the cluster to make: the request's, else those of the cluster being replaced. `kms_key_id` is left
@@ -174,5 +228,46 @@ pub fn merge(requested: &RequestedSettings, replaced: Option<&ClusterSettings>) 
             .unwrap_or(old.enable_iam_database_authentication),
         cloudwatch_logs_exports: old.cloudwatch_logs_exports,
         storage_type: old.storage_type,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::fixtures;
+    use time::macros::datetime;
+
+    fn failed(id: &str, replaced: bool) -> Operation {
+        let mut operation = Operation::new(id.try_into().unwrap(), None, datetime!(2026-11-20 00:00 UTC));
+        operation.status = Status::Failed;
+        operation.replaced = replaced.then(|| crate::operation::Replaced {
+            instances: vec![InstanceSpec { db_instance_class: "db.r6g.large".into(), promotion_tier: None }],
+            gone: true,
+            ..fixtures::replaced()
+        });
+        operation
+    }
+
+    #[test]
+    fn a_night_that_failed_after_the_deletion_leaves_what_it_remembered() {
+        let earlier = [failed("invalid", false), failed("half-way", true)];
+        let base = base(None, &[], &earlier);
+        assert_eq!(base.settings.unwrap().db_subnet_group_name.as_deref(), Some("staging-subnets"));
+        assert_eq!((base.instances.len(), base.remembered_by.unwrap().as_str()), (1, "half-way"));
+    }
+
+    #[test]
+    fn a_half_made_cluster_is_completed() {
+        let half_made = Cluster { members: vec![], deletion_protection: false, ..fixtures::cluster("staging") };
+        let base = base(Some(&half_made), &[], &[failed("half-way", true)]);
+        assert_eq!(base.instances.len(), 1);
+        assert!(base.settings.unwrap().deletion_protection, "it was on before that operation turned it off");
+    }
+
+    #[test]
+    fn what_was_restored_since_goes_first() {
+        let mut succeeded = failed("good", false);
+        succeeded.status = Status::Succeeded;
+        assert_eq!(base(None, &[], &[succeeded, failed("long-ago", true)]), Base::default());
     }
 }

@@ -3,6 +3,10 @@
 /// The least wait: an RDS call a few seconds after the last one tells nothing new.
 const LEAST_SECONDS: u64 = 5;
 
+/// How long something that was just made may be invisible to a describe: RDS answers from what it knew seconds ago.
+/// Generous, since the alternative is to fail a restore whose cluster is about to show up.
+pub const VISIBLE_SECONDS: u64 = 120;
+
 /// Seconds until a copy is looked at again. With a known percentage the wait is a quarter of what is left at the
 /// speed so far; without one it grows with the time already spent. Long copies end up at five minutes between looks:
 /// the machine's history holds 25,000 events.
@@ -22,8 +26,8 @@ pub fn cluster_seconds(elapsed_seconds: u64) -> u64 {
 }
 
 /// Seconds until a change that RDS makes at once, but asynchronously, is looked at again.
-pub fn change_seconds() -> u64 {
-    LEAST_SECONDS
+pub fn change_seconds(elapsed_seconds: u64) -> u64 {
+    (elapsed_seconds / 6).clamp(LEAST_SECONDS, 60)
 }
 
 #[cfg(test)]

@@ -2,8 +2,9 @@
 
 use crate::follow::{Answer, follow, planned};
 use aurora_restore_core::domain::decide::archive_snapshot::decide;
+use aurora_restore_core::domain::failure::ErrorName;
 use aurora_restore_core::domain::naming::TAG_ARCHIVED;
-use aurora_restore_core::domain::operation::{ArchiveState, Operation};
+use aurora_restore_core::domain::operation::Operation;
 use aurora_restore_core::domain::outcome::StepOutput;
 use aurora_restore_core::domain::plan::CopyPlan;
 use aurora_restore_core::domain::step::Step;
@@ -39,14 +40,23 @@ async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, St
         let call = context.rds.add_tags(&copy.arn, &tags);
         context.mutate(operation, "rds:AddTagsToResource", &copy.id, json!(tags), call).await?;
     }
-    let mut removed = operation.archive.take().map(|archive| archive.removed).unwrap_or_default();
+    // Kept up to date copy by copy, so that a repeat knows what is gone already.
+    let archived = decision.archive.as_ref().map(|copy| copy.id.clone());
+    let mut archive = operation.archive.take().unwrap_or_default();
+    (archive.archived, archive.kept, archive.failed) = (archived, decision.keep, vec![]);
     for copy in &decision.remove {
         let detail = json!({ "retention": request.retention, "created_at": copy.created_at.map(timestamp) });
         let call = context.rds.delete_snapshot(&copy.id);
-        context.mutate(operation, "rds:DeleteDBClusterSnapshot", &copy.id, detail, call).await?;
-        removed.push(copy.id.clone());
+        match context.mutate(operation, "rds:DeleteDBClusterSnapshot", &copy.id, detail, call).await {
+            Ok(()) => archive.removed.push(copy.id.clone()),
+            Err(error) if error.name().is_transient() || error.name() == ErrorName::TargetLocked => {
+                operation.archive = Some(archive);
+                return Err(error);
+            }
+            // The restore is good and verified: an old copy that stays is told with its success.
+            Err(error) => archive.failed.push(error.to_string()),
+        }
     }
-    let archive = ArchiveState { archived: decision.archive.map(|copy| copy.id), removed, kept: decision.keep };
     let answer = Answer::done(json!(archive));
     operation.archive = Some(archive);
     Ok(answer)

@@ -37,10 +37,16 @@ async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, St
     let (request, plan) = planned(operation)?;
     let id = &request.target_cluster_id;
     let cluster = context.rds.cluster(id).await?;
-    let instances = match &cluster {
+    let mut instances = match &cluster {
         Some(_) => context.rds.instances_of(id).await?,
         None => vec![],
     };
+    // A name that is missing among the members may be somebody else's.
+    for planned in &plan.instances {
+        if cluster.is_some() && !instances.iter().any(|instance| instance.id == planned.id.as_str()) {
+            instances.extend(context.rds.instance(&planned.id).await?);
+        }
+    }
     let state = record(operation, cluster.as_ref(), &plan)?;
     let reset = state.master_password_reset_at.is_some();
     let elapsed_seconds = operation.seconds_in(Step::CheckRestore, context.clock.now());
@@ -106,7 +112,7 @@ async fn reset_master_password(
     if let Some(state) = &mut operation.cluster {
         state.master_password_reset_at = Some(timestamp(context.clock.now()));
     }
-    Ok(Answer::waiting(wait::change_seconds(), format!("the master password of cluster {id} is being reset")))
+    Ok(Answer::waiting(wait::change_seconds(0), format!("the master password of cluster {id} is being reset")))
 }
 
 async fn try_login(context: &Context, operation: &mut Operation) -> Result<Answer, StepError> {
@@ -156,12 +162,12 @@ async fn refused(
             state.master_password_reset_at = None;
         }
         return Ok(Answer::waiting(
-            wait::change_seconds(),
+            wait::change_seconds(waited),
             format!("secret {secret} has changed; the password is reset again"),
         ));
     }
     if waited <= REFUSED_SECONDS {
-        return Ok(Answer::waiting(wait::change_seconds(), "the new master password is not accepted yet".into()));
+        return Ok(Answer::waiting(wait::change_seconds(waited), "the new master password is not accepted yet".into()));
     }
     Err(StepError::caused_by(
         Failure::new(

@@ -7,10 +7,10 @@ use aurora_restore_core::domain::decide::delete_cluster::{Decision, Facts, decid
 use aurora_restore_core::domain::guards::{self, Refusal, against_deleting, usable_snapshot};
 use aurora_restore_core::domain::operation::{Operation, Replaced};
 use aurora_restore_core::domain::outcome::StepOutput;
-use aurora_restore_core::domain::plan::{CopyPlan, Plan, instances_of, settings_of};
+use aurora_restore_core::domain::plan::{Plan, instances_of, settings_of};
 use aurora_restore_core::domain::request::Request;
 use aurora_restore_core::domain::step::Step;
-use aurora_restore_core::domain::wait;
+use aurora_restore_core::domain::{timestamp, wait};
 use aurora_restore_core::{Context, StepError};
 use serde_json::{Value, json};
 
@@ -35,7 +35,10 @@ async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, St
         let decision = next_move(context, operation, &request, &plan, target.as_ref(), &instances).await?;
         if last.as_ref() == Some(&decision) {
             // RDS has not shown the effect of the last call yet.
-            return Ok(Answer::waiting(wait::change_seconds(), format!("waiting for RDS to show {decision:?}")));
+            return Ok(Answer::waiting(
+                wait::change_seconds(elapsed(context, operation)),
+                format!("waiting for RDS to show {decision:?}"),
+            ));
         }
         match &decision {
             Decision::Gone => return gone(operation),
@@ -51,7 +54,14 @@ async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, St
         }
         last = Some(decision);
     }
-    Ok(Answer::waiting(wait::change_seconds(), format!("cluster {} is being deleted", request.target_cluster_id)))
+    Ok(Answer::waiting(
+        wait::change_seconds(elapsed(context, operation)),
+        format!("cluster {} is being deleted", request.target_cluster_id),
+    ))
+}
+
+fn elapsed(context: &Context, operation: &Operation) -> u64 {
+    operation.seconds_in(Step::DeleteCluster, context.clock.now())
 }
 
 async fn observe(context: &Context, request: &Request) -> Result<(Option<Cluster>, Vec<Instance>), StepError> {
@@ -73,13 +83,16 @@ async fn next_move(
     instances: &[Instance],
 ) -> Result<Decision, StepError> {
     let mut refusals = Vec::new();
-    let mut unusable_snapshot = None;
+    let (mut unusable_snapshot, mut final_snapshot_exists) = (None, false);
+    let replaced = operation.replaced.as_ref();
+    let deletion_called = replaced.is_some_and(|replaced| replaced.deletion_called_at.is_some());
     if let Some(target) = target.filter(|target| !target.belongs_to(&operation.operation_id)) {
-        refusals = guard(context, request, plan, target).await?;
-        let wanted = match &plan.copy {
-            CopyPlan::SameRegion => plan.snapshot.id.as_str(),
-            CopyPlan::Copy { copy_id, .. } => copy_id.as_str(),
+        final_snapshot_exists = match &plan.final_snapshot_id {
+            Some(id) => context.rds.snapshot(id.as_str()).await?.is_some(),
+            None => false,
         };
+        refusals = guard(context, request, plan, target, final_snapshot_exists).await?;
+        let wanted = operation.copy.as_ref().map_or(plan.snapshot.id.as_str(), |copy| copy.snapshot_id.as_str());
         let snapshot = context.rds.snapshot(wanted).await?;
         unusable_snapshot = usable_snapshot(plan, snapshot.as_ref(), &operation.operation_id).err();
     }
@@ -87,17 +100,21 @@ async fn next_move(
         operation_id: &operation.operation_id,
         refusals: &refusals,
         unusable_snapshot: unusable_snapshot.as_ref(),
-        begun: operation.replaced.is_some(),
-        elapsed_seconds: operation.seconds_in(Step::DeleteCluster, context.clock.now()),
+        begun: replaced.is_some(),
+        deletion_called,
+        final_snapshot_exists,
+        elapsed_seconds: elapsed(context, operation),
     };
     Ok(decide(target, instances, &facts))
 }
 
-async fn guard(context: &Context, request: &Request, plan: &Plan, target: &Cluster) -> Result<Vec<Refusal>, StepError> {
-    let final_snapshot_exists = match &plan.final_snapshot_id {
-        Some(id) => context.rds.snapshot(id.as_str()).await?.is_some(),
-        None => false,
-    };
+async fn guard(
+    context: &Context,
+    request: &Request,
+    plan: &Plan,
+    target: &Cluster,
+    final_snapshot_exists: bool,
+) -> Result<Vec<Refusal>, StepError> {
     let global_cluster = context.rds.global_cluster_of(&target.arn).await?;
     let mut refusals = against_deleting(&guards::Facts {
         target,
@@ -107,10 +124,27 @@ async fn guard(context: &Context, request: &Request, plan: &Plan, target: &Clust
         final_snapshot_id: plan.final_snapshot_id.as_ref(),
         final_snapshot_exists,
     });
-    if plan.replaces.as_ref() != Some(&target.arn) {
+    if plan.replaces.as_ref().map(|replaces| &replaces.resource_id) != Some(&target.resource_id) {
         refusals.push(Refusal {
-            reason: format!("cluster {} was not there when the restore was planned", target.id),
+            reason: format!(
+                "cluster {} ({}) is not the one that was there when the restore was planned",
+                target.id, target.resource_id
+            ),
             remedy: "start a new operation, which looks at it first".into(),
+        });
+    }
+    // Found out before its instances are gone, not by the call that should make the snapshot.
+    if plan.final_snapshot_id.is_some()
+        && !final_snapshot_exists
+        && let Some((used, limit)) = context.rds.manual_snapshot_quota().await?
+        && used >= limit
+    {
+        refusals.push(Refusal {
+            reason: format!(
+                "no final snapshot of cluster {} can be made: {used} of {limit} manual cluster snapshots exist",
+                target.id
+            ),
+            remedy: "delete old snapshots or have the limit raised".into(),
         });
     }
     Ok(refusals)
@@ -136,6 +170,7 @@ async fn remember(
         tags: target.tags.clone(),
         final_snapshot_id: plan.final_snapshot_id.as_ref().map(ToString::to_string),
         gone: false,
+        deletion_called_at: None,
         protected_again: false,
     });
     context.store.save(operation, context.clock.now()).await
@@ -143,7 +178,7 @@ async fn remember(
 
 async fn act(
     context: &Context,
-    operation: &Operation,
+    operation: &mut Operation,
     request: &Request,
     plan: &Plan,
     decision: &Decision,
@@ -163,6 +198,10 @@ async fn act(
             Ok(())
         }
         Decision::DeleteCluster => {
+            if let Some(replaced) = &mut operation.replaced {
+                replaced.deletion_called_at = Some(timestamp(context.clock.now()));
+                context.store.save(operation, context.clock.now()).await?;
+            }
             let detail = json!({ "final_snapshot_id": plan.final_snapshot_id });
             let call = context.rds.delete_cluster(id, plan.final_snapshot_id.as_ref());
             context.mutate(operation, "rds:DeleteDBCluster", id.as_str(), detail, call).await

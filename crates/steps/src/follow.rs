@@ -117,7 +117,6 @@ pub(crate) async fn conclude(
                 error.failure.left_behind = Some(left_behind(&operation).join("; "));
             }
             let message = error.to_string();
-            tracing::error!(%operation_id, %step, error_name = %error.name(), "{step} failed: {message}");
             operation.error = Some(FailedStep { step, name: error.name().to_string(), message });
             // The step's own error is the one to tell; that it could not be recorded is in the log, and the state
             // machine's failure path brings the error along.

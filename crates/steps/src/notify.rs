@@ -9,6 +9,7 @@ use crate::preflight::Envelope;
 use aurora_restore_core::domain::failure::{ErrorName, Failure};
 use aurora_restore_core::domain::guards::needs_protection_again;
 use aurora_restore_core::domain::ids::OperationId;
+use aurora_restore_core::domain::naming;
 use aurora_restore_core::domain::notification::compose;
 use aurora_restore_core::domain::operation::{self, FailedStep, NotificationState, Operation, Status};
 use aurora_restore_core::domain::outcome::{Outcome, StepOutput};
@@ -17,6 +18,9 @@ use aurora_restore_core::domain::step::Step;
 use aurora_restore_core::domain::timestamp;
 use aurora_restore_core::{Context, StepError};
 use serde_json::{Value, json};
+
+/// Invocations after which protection that cannot be turned on again is told instead of tried.
+const PROTECTION_ATTEMPTS: u64 = 6;
 
 /// Handles one invocation: `{"operation_id": "…"}` after success, or the failure path's
 /// `{"request": {…}, "execution_arn": "…", "execution_name": "…", "error": {"Error": "…", "Cause": "…"}}`.
@@ -116,7 +120,9 @@ async fn tell_of_refusal(
     refused.finished_at = Some(timestamp(now));
     refused.error =
         Some(FailedStep { step: Step::Preflight, name: error.name.clone(), message: error.message.clone() });
-    publish(context, &refused, false).await?;
+    // Into a trail of its own: the other execution's is being written.
+    let trail = Operation { operation_id: own_trail(known, envelope), ..refused.clone() };
+    publish(context, &refused, &trail, false).await?;
     Ok(StepOutput {
         operation_id: known.operation_id.clone(),
         step,
@@ -127,6 +133,15 @@ async fn tell_of_refusal(
     })
 }
 
+/// The audit trail of an execution that was refused: its name, which is not the operation's.
+fn own_trail(known: &Operation, envelope: &Envelope<'_>) -> OperationId {
+    let name = envelope.execution_name.and_then(|name| OperationId::try_from(name).ok());
+    match name {
+        Some(name) if name != known.operation_id => name,
+        _ => naming::refused_id(&known.operation_id),
+    }
+}
+
 async fn work(context: &Context, operation: &mut Operation, failed: Option<FailedStep>) -> Result<Answer, StepError> {
     let outcome = outcome(operation, failed.as_ref())?;
     let earlier = operation.notification.clone().filter(|earlier| earlier.outcome == outcome);
@@ -134,12 +149,16 @@ async fn work(context: &Context, operation: &mut Operation, failed: Option<Faile
         return Ok(Answer::skipped("the outcome was told already"));
     }
     let is_repeat = earlier.is_some();
-    if outcome == Status::Failed {
-        protect_again(context, operation).await;
+    let mut failed = failed;
+    if outcome == Status::Failed
+        && let Some(note) = protect_again(context, operation).await?
+        && let Some(failed) = &mut failed
+    {
+        failed.message = format!("{} {note}", failed.message);
     }
     close(context, operation, outcome, failed, is_repeat).await?;
     context.store.release_lock(operation).await?;
-    let message_id = publish(context, operation, is_repeat).await?;
+    let message_id = publish(context, operation, operation, is_repeat).await?;
     if let Some(notification) = &mut operation.notification {
         notification.published_at = Some(timestamp(context.clock.now()));
         notification.message_id = Some(message_id.clone());
@@ -147,31 +166,39 @@ async fn work(context: &Context, operation: &mut Operation, failed: Option<Faile
     Ok(Answer::done(json!({ "status": outcome, "message_id": message_id })))
 }
 
-/// Turns the deletion protection that this operation turned off on again, if it stops before the cluster is gone. That it
-/// did not work must not keep the failure from being told: it is logged, and the message says that it may be off.
-async fn protect_again(context: &Context, operation: &mut Operation) {
-    let Some((request, replaced)) = operation.request.as_ref().zip(operation.replaced.as_ref()) else { return };
-    if replaced.gone || replaced.protected_again {
-        return;
+/// Turns the deletion protection that this operation turned off on again, if it stops before the cluster is gone.
+/// Answers what to tell when that is not to be had.
+///
+/// # Errors
+/// A transient one, so that the state machine repeats the step: but not for ever, since the failure itself must be told.
+async fn protect_again(context: &Context, operation: &mut Operation) -> Result<Option<String>, StepError> {
+    let Some((request, replaced)) = operation.request.as_ref().zip(operation.replaced.as_ref()) else {
+        return Ok(None);
+    };
+    if replaced.gone {
+        return Ok(None);
     }
     let id = request.target_cluster_id.clone();
     let protected = async {
         let target = context.rds.cluster(&id).await?;
         if !needs_protection_again(replaced, target.as_ref()) {
-            return Ok(false);
+            return Ok(target.is_some_and(|target| target.deletion_protection));
         }
         let call = context.rds.set_deletion_protection(&id, true);
         let detail = json!({ "deletion_protection": true });
         context.mutate(operation, "rds:ModifyDBCluster", id.as_str(), detail, call).await.map(|()| true)
     };
     let protected: Result<bool, StepError> = protected.await;
-    match (protected, &mut operation.replaced) {
-        (Ok(true), Some(replaced)) => replaced.protected_again = true,
-        (Ok(_), _) => {}
-        (Err(error), _) => {
-            let operation_id = &operation.operation_id;
-            tracing::error!(%operation_id, "deletion protection of {id} could not be turned on again: {error}");
+    let attempts = operation.timings.get(Step::Notify.as_str()).map_or(0, |timing| timing.invocations);
+    match protected {
+        Ok(on) => {
+            if let Some(replaced) = &mut operation.replaced {
+                replaced.protected_again = on;
+            }
+            Ok(None)
         }
+        Err(error) if error.name().is_transient() && attempts < PROTECTION_ATTEMPTS => Err(error),
+        Err(error) => Ok(Some(format!("Deletion protection of cluster {id} could NOT be turned on again: {error}"))),
     }
 }
 
@@ -217,10 +244,15 @@ async fn close(
     context.store.save(operation, context.clock.now()).await
 }
 
-async fn publish(context: &Context, operation: &Operation, is_repeat: bool) -> Result<String, StepError> {
+async fn publish(
+    context: &Context,
+    operation: &Operation,
+    trail: &Operation,
+    is_repeat: bool,
+) -> Result<String, StepError> {
     let config = &context.config;
     let message = compose(operation, &config.environment, is_repeat, context.clock.now());
     let detail = json!({ "status": message.status, "subject": message.subject, "is_repeat": is_repeat });
     let call = context.topic.publish(&config.topic_arn, &config.environment, &message);
-    context.audited(operation, "sns:Publish", &config.topic_arn, detail, call).await
+    context.audited(trail, "sns:Publish", &config.topic_arn, detail, call).await
 }

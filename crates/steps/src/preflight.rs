@@ -12,14 +12,19 @@ use aurora_restore_core::domain::failure::{ErrorName, Failure};
 use aurora_restore_core::domain::ids::OperationId;
 use aurora_restore_core::domain::lock::{self, Lock, Owner};
 use aurora_restore_core::domain::naming;
-use aurora_restore_core::domain::operation::{self, ClusterState, Operation, Status};
+use aurora_restore_core::domain::notification::left_behind;
+use aurora_restore_core::domain::operation::{self, ClusterState, FailedStep, Operation, Replaced, Status};
 use aurora_restore_core::domain::outcome::StepOutput;
-use aurora_restore_core::domain::plan::Plan;
+use aurora_restore_core::domain::plan::{self, Base, Plan};
 use aurora_restore_core::domain::request::{Request, SnapshotSelector, parse};
 use aurora_restore_core::domain::step::Step;
+use aurora_restore_core::domain::{parse_timestamp, seconds_between, timestamp};
 use aurora_restore_core::secrets::{parse_app, parse_master};
 use aurora_restore_core::{Context, StepError};
 use serde_json::{Value, json};
+
+/// Age of a lock from which an owner's execution that Step Functions does not know counts as over.
+const UNKNOWN_EXECUTION_SECONDS: u64 = 3600;
 
 /// Handles one invocation. The input is the request itself, or what the state machine makes of it:
 /// `{"request": {…}, "execution_arn": "…", "execution_name": "…"}`.
@@ -90,8 +95,11 @@ async fn open(
         }
         Status::Running | Status::Failed | Status::Aborted => {}
     }
-    if known.request.as_ref().is_some_and(|asked| asked != request) {
-        return Err(takes_new("which was started with another request").into());
+    if known.request.as_ref().is_some_and(|asked| !asked.has_the_plan_of(request)) {
+        return Err(takes_new(
+            "which was started for another restore (only verify, logins, retention and archive may change)",
+        )
+        .into());
     }
     if known.status == Status::Running && known.execution_arn == execution_arn {
         return Ok(known);
@@ -111,7 +119,7 @@ async fn open(
         version: known.version,
         plan: known.plan,
         copy: known.copy,
-        replaced: known.replaced,
+        replaced: known.replaced.map(|replaced| Replaced { protected_again: false, ..replaced }),
         // The secret may have changed since: the password is set once more, which changes nothing if it has not.
         cluster: known.cluster.map(|cluster| ClusterState {
             master_password_reset_at: None,
@@ -130,22 +138,25 @@ async fn open(
 /// Whether the driver of an operation is over; one that is driven by hand is never known to be.
 async fn is_over(context: &Context, execution_arn: Option<&str>) -> Result<bool, StepError> {
     match execution_arn {
-        Some(arn) => Ok(context.executions.is_over(arn).await?),
+        Some(arn) => Ok(context.executions.is_over(arn).await?.unwrap_or(false)),
         None => Ok(false),
     }
 }
 
 async fn work(context: &Context, operation: &mut Operation, request: &Request) -> Result<Answer, StepError> {
+    // Before the plan, which looks at a target that nobody else may be changing; taken after it, over exactly what was
+    // seen here, so that a plan that finds reasons against itself leaves no lock behind.
+    let lock = if request.plan_only { None } else { Some(look_at_lock(context, operation).await?) };
     // A plan that was recorded stands: the names in it may have been made already.
     let plan = match &operation.plan {
         Some(plan) => plan.clone(),
-        None => plan(context, operation, request).await?,
+        None => make_plan(context, operation, request).await?,
     };
-    if request.plan_only {
+    let Some((seen, decision)) = lock else {
         operation.plan = Some(plan.clone());
         return Ok(Answer::skipped_with(json!({ "reason": "plan_only", "plan": plan.summary })));
-    }
-    take_lock(context, operation).await?;
+    };
+    take_lock(context, operation, seen, decision).await?;
     context
         .record_event(operation, "aurora-restore:Planned", request.target_cluster_id.as_str(), json!(plan.summary))
         .await?;
@@ -154,7 +165,7 @@ async fn work(context: &Context, operation: &mut Operation, request: &Request) -
     Ok(answer)
 }
 
-async fn plan(context: &Context, operation: &Operation, request: &Request) -> Result<Plan, StepError> {
+async fn make_plan(context: &Context, operation: &Operation, request: &Request) -> Result<Plan, StepError> {
     let observed = observe(context, operation, request).await?;
     Ok(decide(request, &observed, &operation.operation_id)?)
 }
@@ -166,15 +177,21 @@ async fn observe(context: &Context, operation: &Operation, request: &Request) ->
         async { rds.cluster(&request.target_cluster_id).await.map_err(StepError::from) },
         async { rds.manual_snapshot_quota().await.map_err(StepError::from) },
     )?;
-    let mut observed = Observed { snapshots, manual_snapshots, ..Observed::default() };
-    let (instances, global_cluster, key, subnet_group_exists, taken_snapshot_names) = tokio::try_join!(
-        instances(rds, request, target.as_ref()),
+    let mut instances = match &target {
+        Some(_) => rds.instances_of(&request.target_cluster_id).await?,
+        None => vec![],
+    };
+    let earlier = earlier(context, operation).await?;
+    let base = plan::base(target.as_ref(), &instances, &earlier);
+    let (others, global_cluster, key, subnet_group_exists, taken_snapshot_names) = tokio::try_join!(
+        others_of_our_names(rds, request, &base, &instances),
         global_cluster(rds, target.as_ref()),
-        key(context, request, target.as_ref()),
-        subnet_group(rds, request, target.as_ref()),
+        key(context, request, &base),
+        subnet_group(rds, request, &base),
         taken_snapshot_names(rds, request, &operation.operation_id),
     )?;
-    observed.instances = instances;
+    instances.extend(others);
+    let mut observed = Observed { snapshots, manual_snapshots, instances, base, ..Observed::default() };
     observed.global_cluster = global_cluster;
     observed.key = key;
     observed.subnet_group_exists = subnet_group_exists;
@@ -192,18 +209,28 @@ async fn snapshots(context: &Context, request: &Request) -> Result<Vec<Snapshot>
     })
 }
 
-/// The target's instances, and others that bear a name which the restored instances will need.
-async fn instances(rds: &Rds, request: &Request, target: Option<&Cluster>) -> Result<Vec<Instance>, StepError> {
-    let mut instances = match target {
-        Some(_) => rds.instances_of(&request.target_cluster_id).await?,
-        None => vec![],
-    };
-    for planned in instances_to_create(request, target, &instances) {
-        if !instances.iter().any(|instance| instance.id == planned.id.as_str()) {
-            instances.extend(rds.instance(&planned.id).await?);
+/// Instances that are not the target's and bear a name which the restored instances will need.
+async fn others_of_our_names(
+    rds: &Rds,
+    request: &Request,
+    base: &Base,
+    own: &[Instance],
+) -> Result<Vec<Instance>, StepError> {
+    let mut others = Vec::new();
+    for planned in instances_to_create(request, base) {
+        if !own.iter().any(|instance| instance.id == planned.id.as_str()) {
+            others.extend(rds.instance(&planned.id).await?);
         }
     }
-    Ok(instances)
+    Ok(others)
+}
+
+/// The latest operations on the same target, newest first, without this one.
+async fn earlier(context: &Context, operation: &Operation) -> Result<Vec<Operation>, StepError> {
+    let Some(target) = &operation.target else { return Ok(vec![]) };
+    let mut earlier = context.store.recent(target).await?;
+    earlier.retain(|other| other.operation_id != operation.operation_id);
+    Ok(earlier)
 }
 
 async fn global_cluster(rds: &Rds, target: Option<&Cluster>) -> Result<Option<String>, StepError> {
@@ -213,13 +240,13 @@ async fn global_cluster(rds: &Rds, target: Option<&Cluster>) -> Result<Option<St
     }
 }
 
-async fn key(context: &Context, request: &Request, target: Option<&Cluster>) -> Result<KeyLook, StepError> {
-    let Some(id) = key_to_look_at(request, target) else { return Ok(KeyLook::NotAsked) };
+async fn key(context: &Context, request: &Request, base: &Base) -> Result<KeyLook, StepError> {
+    let Some(id) = key_to_look_at(request, base) else { return Ok(KeyLook::NotAsked) };
     Ok(context.kms.key(&id).await?.map_or(KeyLook::Missing, KeyLook::Found))
 }
 
-async fn subnet_group(rds: &Rds, request: &Request, target: Option<&Cluster>) -> Result<Option<bool>, StepError> {
-    match subnet_group_to_look_at(request, target) {
+async fn subnet_group(rds: &Rds, request: &Request, base: &Base) -> Result<Option<bool>, StepError> {
+    match subnet_group_to_look_at(request, base) {
         Some(name) => Ok(Some(rds.has_subnet_group(&name).await?)),
         None => Ok(None),
     }
@@ -273,36 +300,73 @@ async fn credentials(context: &Context, request: &Request, observed: &mut Observ
     Ok(())
 }
 
-async fn take_lock(context: &Context, operation: &mut Operation) -> Result<(), StepError> {
-    let Some(target) = operation.target.clone() else { return Ok(()) };
-    let now = context.clock.now();
-    let seen = context.store.lock(&target).await?;
-    let mine = seen
-        .as_ref()
-        .is_some_and(|lock| lock::is_mine(lock, &operation.operation_id, operation.execution_arn.as_deref()));
-    let owner = match seen.as_ref().filter(|lock| lock.held && !mine) {
+/// The lock on the target and what to do about it.
+///
+/// # Errors
+/// `TargetLocked` when someone is at work.
+async fn look_at_lock(context: &Context, operation: &Operation) -> Result<(Option<Lock>, lock::Decision), StepError> {
+    let (id, execution_arn) = (&operation.operation_id, operation.execution_arn.as_deref());
+    let target = operation.target.as_deref().unwrap_or_default();
+    let seen = context.store.lock(target).await?;
+    let others = seen.as_ref().filter(|seen| seen.held && !lock::is_mine(seen, id, execution_arn));
+    let owner = match others {
         Some(lock) => Some(owner(context, lock).await?),
         None => None,
     };
-    let decision = lock::decide(seen.as_ref(), owner, &operation.operation_id, operation.execution_arn.as_deref(), now);
-    match decision {
-        lock::Decision::Refuse(failure) => return Err(failure.into()),
-        lock::Decision::Mine => operation.fence = seen.map(|lock| lock.fence),
-        lock::Decision::Take => {
-            operation.fence = Some(context.store.take_lock(&target, operation, seen.as_ref(), now).await?)
-        }
-        lock::Decision::TakeOver => {
-            context.record_event(operation, "aurora-restore:LockTakenOver", &target, json!({ "former": seen })).await?;
-            operation.fence = Some(context.store.take_lock(&target, operation, seen.as_ref(), now).await?);
-        }
+    match lock::decide(seen.as_ref(), owner, id, execution_arn, context.clock.now()) {
+        lock::Decision::Refuse(failure) => Err(failure.into()),
+        decision @ (lock::Decision::Mine | lock::Decision::Take | lock::Decision::TakeOver) => Ok((seen, decision)),
+    }
+}
+
+async fn take_lock(
+    context: &Context,
+    operation: &mut Operation,
+    seen: Option<Lock>,
+    decision: lock::Decision,
+) -> Result<(), StepError> {
+    let target = operation.target.clone().unwrap_or_default();
+    if decision == lock::Decision::Mine {
+        operation.fence = seen.map(|lock| lock.fence);
+        return Ok(());
+    }
+    let fence = context.store.take_lock(&target, operation, seen.as_ref(), context.clock.now()).await?;
+    operation.fence = Some(fence);
+    if decision == lock::Decision::TakeOver {
+        close_former(context, operation, seen.as_ref()).await?;
+        context.record_event(operation, "aurora-restore:LockTakenOver", &target, json!({ "former": seen })).await?;
     }
     Ok(())
+}
+
+/// Closes the operation whose execution is over without having closed it: stopped by a person, or timed out.
+async fn close_former(context: &Context, operation: &Operation, seen: Option<&Lock>) -> Result<(), StepError> {
+    let Some(lock) = seen.filter(|lock| lock.owner != operation.operation_id) else { return Ok(()) };
+    let Some(mut former) = context.store.find(&lock.owner).await? else { return Ok(()) };
+    if former.status != Status::Running {
+        return Ok(());
+    }
+    let now = context.clock.now();
+    let message = format!(
+        "its execution ended without closing it; operation {} took over. As it stood: {}",
+        operation.operation_id,
+        left_behind(&former).join("; ")
+    );
+    former.error = Some(FailedStep { step: former.step, name: "Aborted".into(), message });
+    former.status = Status::Aborted;
+    former.finished_at = Some(timestamp(now));
+    context.store.save(&mut former, now).await
 }
 
 async fn owner(context: &Context, lock: &Lock) -> Result<Owner, StepError> {
     let operation = context.store.find(&lock.owner).await?;
     let execution_ended = match lock.owner_execution_arn.as_deref() {
-        Some(arn) => Some(context.executions.is_over(arn).await?),
+        Some(arn) => Some(match context.executions.is_over(arn).await? {
+            Some(over) => over,
+            // Unknown: ended over 90 days ago, or begun a moment ago and not visible yet.
+            None => parse_timestamp(&lock.taken_at)
+                .is_some_and(|taken| seconds_between(taken, context.clock.now()) > UNKNOWN_EXECUTION_SECONDS),
+        }),
         None => None,
     };
     let operation_ended = operation.is_none_or(|operation| operation.status != Status::Running);

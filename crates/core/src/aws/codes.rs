@@ -46,6 +46,7 @@ pub(super) const CODES: &[(&str, ErrorName)] = &[
     ("DBClusterQuotaExceededFault", ErrorName::QuotaExceeded),
     ("InstanceQuotaExceeded", ErrorName::QuotaExceeded),
     ("StorageQuotaExceeded", ErrorName::QuotaExceeded),
+    ("DBClusterAutomatedBackupQuotaExceededFault", ErrorName::QuotaExceeded),
     ("InsufficientDBClusterCapacityFault", ErrorName::QuotaExceeded),
     ("InsufficientDBInstanceCapacity", ErrorName::QuotaExceeded),
     ("InsufficientStorageClusterCapacity", ErrorName::QuotaExceeded),
@@ -95,6 +96,18 @@ pub(super) const CODES: &[(&str, ErrorName)] = &[
     ("InvalidParameterException", ErrorName::InvalidRequest),
     ("StorageTypeNotSupported", ErrorName::InvalidRequest),
     ("ValidationError", ErrorName::InvalidRequest),
+    ("ValidationException", ErrorName::InvalidRequest),
+    ("InvalidParameter", ErrorName::InvalidRequest),
+    ("InvalidArn", ErrorName::InvalidRequest),
+    ("InvalidArnException", ErrorName::InvalidRequest),
+    ("InvalidDBSubnetGroupStateFault", ErrorName::InvalidRequest),
+    ("OptionGroupNotFoundFault", ErrorName::InvalidRequest),
+    ("NetworkTypeNotSupported", ErrorName::InvalidRequest),
+    ("StorageTypeNotAvailableFault", ErrorName::InvalidRequest),
+    // A secret that is being deleted (Secrets Manager), a secret, table or topic that is not there.
+    ("InvalidRequestException", ErrorName::InvalidRequest),
+    ("ResourceNotFoundException", ErrorName::InvalidRequest),
+    ("NotFound", ErrorName::InvalidRequest),
 ];
 
 /// The name that `code` means.

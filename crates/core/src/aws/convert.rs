@@ -21,10 +21,9 @@ fn tier(tier: Option<i32>) -> Option<u8> {
 }
 
 pub(super) fn cluster(cluster: rds::DbCluster) -> Cluster {
-    let has_pending_changes = cluster
-        .pending_modified_values
-        .as_ref()
-        .is_some_and(|pending| *pending != rds::ClusterPendingModifiedValues::builder().build());
+    // Only what we changed: another pending change may wait for a maintenance window.
+    let has_pending_master_password =
+        cluster.pending_modified_values.as_ref().is_some_and(|pending| pending.master_user_password.is_some());
     Cluster {
         id: cluster.db_cluster_identifier.unwrap_or_default(),
         arn: cluster.db_cluster_arn.unwrap_or_default(),
@@ -64,7 +63,8 @@ pub(super) fn cluster(cluster: rds::DbCluster) -> Cluster {
                 })
             })
             .collect(),
-        has_pending_changes,
+        has_pending_master_password,
+        resource_id: cluster.db_cluster_resource_id.unwrap_or_default(),
         replication_source: cluster.replication_source_identifier.filter(|source| !source.is_empty()),
         read_replicas: cluster.read_replica_identifiers.unwrap_or_default(),
         tags: tags(cluster.tag_list),
@@ -72,10 +72,6 @@ pub(super) fn cluster(cluster: rds::DbCluster) -> Cluster {
 }
 
 pub(super) fn instance(instance: rds::DbInstance) -> Instance {
-    let has_pending_changes = instance
-        .pending_modified_values
-        .as_ref()
-        .is_some_and(|pending| *pending != rds::PendingModifiedValues::builder().build());
     Instance {
         id: instance.db_instance_identifier.unwrap_or_default(),
         status: instance.db_instance_status.unwrap_or_default(),
@@ -83,7 +79,6 @@ pub(super) fn instance(instance: rds::DbInstance) -> Instance {
         promotion_tier: tier(instance.promotion_tier),
         cluster_id: instance.db_cluster_identifier,
         tags: tags(instance.tag_list),
-        has_pending_changes,
     }
 }
 

@@ -1,10 +1,10 @@
 //! One error type for all AWS calls: it names the call, the object and AWS's own words.
 
 use super::codes;
+use crate::error::chain;
 use aurora_restore_domain::failure::ErrorName;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
-use aws_smithy_types::error::display::DisplayErrorContext;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use std::fmt;
 
@@ -101,10 +101,10 @@ where
             (name, Some(code), meta.message().unwrap_or("no message").to_owned())
         }
         SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => {
-            (ErrorName::ServiceUnavailable, None, DisplayErrorContext(&error).to_string())
+            (ErrorName::ServiceUnavailable, None, chain(&error))
         }
         // What is left are requests that could not be made.
-        _ => (ErrorName::Internal, None, DisplayErrorContext(&error).to_string()),
+        _ => (ErrorName::Internal, None, chain(&error)),
     };
     AwsError { name, action, resource: resource.into(), code, message, request_id }
 }

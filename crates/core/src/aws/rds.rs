@@ -341,6 +341,8 @@ impl Rds {
             .db_instance_identifier(instance.id.as_str())
             .db_instance_class(&instance.spec.db_instance_class)
             .engine(engine)
+            // AWS's default depends on the VPC; a copy of production must not.
+            .publicly_accessible(false)
             .set_promotion_tier(instance.spec.promotion_tier.map(i32::from))
             .set_tags(Some(wire(tags)))
             .send()

@@ -50,7 +50,7 @@ async fn a_cluster_is_read_with_all_that_its_replacement_needs() {
         cluster.members.iter().filter(|member| member.is_writer).map(|member| member.id.as_str()).collect::<Vec<_>>(),
         ["staging-1"]
     );
-    assert!(cluster.deletion_protection && cluster.iam_database_authentication && cluster.has_pending_changes);
+    assert!(cluster.deletion_protection && cluster.iam_database_authentication && cluster.has_pending_master_password);
     assert!(cluster.is_managed() && cluster.belongs_to(&"op-1".try_into().unwrap()));
 }
 
@@ -60,7 +60,7 @@ async fn an_empty_pending_element_is_no_pending_change() {
         "<PendingModifiedValues><MasterUserPassword>****</MasterUserPassword></PendingModifiedValues>",
         "<PendingModifiedValues/>",
     );
-    assert!(!rds(&Wire::new([(200, &body)])).cluster(&staging()).await.unwrap().unwrap().has_pending_changes);
+    assert!(!rds(&Wire::new([(200, &body)])).cluster(&staging()).await.unwrap().unwrap().has_pending_master_password);
 }
 
 #[tokio::test]
@@ -208,6 +208,7 @@ async fn an_instance_takes_class_and_tier() {
     rds(&wire).create_instance(&staging(), "aurora-postgresql", &instance, &BTreeMap::new()).await.unwrap();
     let asked = &wire.asked()[0];
     assert!(asked.contains("DBInstanceClass=db.serverless") && asked.contains("PromotionTier=0"), "{asked}");
+    assert!(asked.contains("PubliclyAccessible=false"), "{asked}");
 }
 
 #[tokio::test]

@@ -33,7 +33,15 @@ pub fn decide(plan: &Plan, copy: Option<&Snapshot>, elapsed_seconds: u64) -> Dec
                 .next("look at the RDS events of both Regions (a source snapshot deleted early, a key disabled), then start a new operation"),
         )
     };
-    let Some(copy) = copy else { return fail("is gone: someone deleted it while it was being made".into()) };
+    let Some(copy) = copy else {
+        if elapsed_seconds < wait::VISIBLE_SECONDS {
+            return Decision::Wait {
+                seconds: wait::change_seconds(elapsed_seconds),
+                progress: format!("snapshot copy {copy_id} is not visible yet"),
+            };
+        }
+        return fail("is gone: someone deleted it while it was being made".into());
+    };
     match snapshot(&copy.status) {
         Class::Settled => Decision::Done,
         Class::Failed => fail("failed".into()),
@@ -70,6 +78,7 @@ mod tests {
             assert!(decision.starts_with(wanted), "{status}: {decision}");
             assert!(decision.contains(status) || wanted == "Done" || status == "deleting", "{decision}");
         }
-        assert!(matches!(decide(&plan, None, 0), Decision::Fail(_)));
+        assert!(matches!(decide(&plan, None, 0), Decision::Wait { .. }), "just made, not visible yet");
+        assert!(matches!(decide(&plan, None, wait::VISIBLE_SECONDS), Decision::Fail(_)));
     }
 }

@@ -43,7 +43,13 @@ pub fn decide(
         )
     };
     let wait = |progress: String| Decision::Wait { seconds: wait::cluster_seconds(elapsed_seconds), progress };
-    let Some(cluster) = cluster else { return fail("the restored cluster is gone: someone deleted it".into()) };
+    let Some(cluster) = cluster else {
+        if elapsed_seconds < wait::VISIBLE_SECONDS {
+            let progress = "the restored cluster is not visible yet".to_owned();
+            return Decision::Wait { seconds: wait::change_seconds(elapsed_seconds), progress };
+        }
+        return fail("the restored cluster is gone: someone deleted it".into());
+    };
     let id = &cluster.id;
     if !cluster.belongs_to(operation_id) {
         return fail(format!(
@@ -65,8 +71,14 @@ pub fn decide(
     }
     for (planned, instance) in plan.instances.iter().filter_map(|planned| Some((planned, found(planned)?))) {
         let name = &planned.id;
-        if instance.cluster_id.as_deref() != Some(id) {
-            return fail(format!("instance {name} exists but is not a member of cluster {id}"));
+        if instance.cluster_id.as_deref() != Some(id) || !instance.belongs_to(operation_id) {
+            return Decision::Fail(
+                Failure::new(
+                    ErrorName::ResourceConflict,
+                    format!("an instance {name} exists and was not made by operation {operation_id} for cluster {id}"),
+                )
+                .next("find out whose it is; delete or rename it, then start again under the same operation_id"),
+            );
         }
         match instance_class(&instance.status) {
             Class::Failed => return fail(format!("instance {name} is {}", instance.status)),
@@ -79,9 +91,9 @@ pub fn decide(
     if !master_password_reset {
         return Decision::ResetMasterPassword;
     }
-    if cluster.has_pending_changes {
-        let progress = format!("changes to cluster {id} are pending (the master password)");
-        return Decision::Wait { seconds: wait::change_seconds(), progress };
+    if cluster.has_pending_master_password {
+        let progress = format!("the master password of cluster {id} is pending");
+        return Decision::Wait { seconds: wait::change_seconds(elapsed_seconds), progress };
     }
     Decision::TryLogin
 }
@@ -112,9 +124,9 @@ mod tests {
         );
         instances[1].status = "available".into();
         assert_eq!(next(Some(&cluster), &instances, false), Decision::ResetMasterPassword);
-        cluster.has_pending_changes = true;
+        cluster.has_pending_master_password = true;
         assert!(matches!(next(Some(&cluster), &instances, true), Decision::Wait { .. }));
-        cluster.has_pending_changes = false;
+        cluster.has_pending_master_password = false;
         assert_eq!(next(Some(&cluster), &instances, true), Decision::TryLogin);
     }
 
@@ -129,7 +141,9 @@ mod tests {
         assert!(
             matches!(next(Some(&fixtures::restored()), &instances, false), Decision::Fail(failure) if failure.what.contains("incompatible-network"))
         );
-        assert!(matches!(next(None, &[], false), Decision::Fail(_)));
+        assert!(matches!(next(None, &[], false), Decision::Wait { .. }), "just made, not visible yet");
+        let late = decide(&fixtures::plan(), None, &[], &fixtures::operation_id(), false, wait::VISIBLE_SECONDS);
+        assert!(matches!(late, Decision::Fail(_)));
         assert!(matches!(next(Some(&fixtures::cluster("staging")), &[], false), Decision::Fail(_)));
     }
 }

@@ -43,6 +43,10 @@ pub struct Facts<'a> {
     /// Whether this operation has recorded the cluster as the one it replaces, so that a refusal can say what was
     /// touched.
     pub begun: bool,
+    /// Whether this operation has called `DeleteDBCluster`.
+    pub deletion_called: bool,
+    /// Whether the final snapshot exists; after `deletion_called` it is that call's.
+    pub final_snapshot_exists: bool,
     /// Since the step's first invocation.
     pub elapsed_seconds: u64,
 }
@@ -55,6 +59,9 @@ pub fn decide(target: Option<&Cluster>, instances: &[Instance], facts: &Facts<'_
     }
     let id = &target.id;
     let wait = |progress: String| Decision::Wait { seconds: wait::cluster_seconds(facts.elapsed_seconds), progress };
+    if facts.deletion_called && facts.final_snapshot_exists {
+        return wait(format!("cluster {id} is {}, its final snapshot is being made", target.status));
+    }
     // Once RDS deletes it, a guard could only refuse what cannot be undone, for instance because the final snapshot
     // now exists.
     if cluster_class(&target.status) == Class::Deleting {
@@ -77,6 +84,10 @@ pub fn decide(target: Option<&Cluster>, instances: &[Instance], facts: &Facts<'_
         Class::InProgress | Class::Unknown => return wait(format!("cluster {id} is {}", target.status)),
         // A cluster that RDS gave up on can still be deleted.
         Class::Settled | Class::Failed | Class::Deleting => {}
+    }
+    let busy = |known: &&Instance| matches!(instance_class(&known.status), Class::InProgress | Class::Unknown);
+    if let Some(instance) = instances.iter().find(busy) {
+        return wait(format!("instance {} is {}", instance.id, instance.status));
     }
     if target.deletion_protection {
         return Decision::TurnOffProtection;
@@ -106,13 +117,29 @@ mod tests {
         decide(
             Some(target),
             &[],
-            &Facts { operation_id, refusals, unusable_snapshot, begun: false, elapsed_seconds: 0 },
+            &Facts {
+                operation_id,
+                refusals,
+                unusable_snapshot,
+                begun: false,
+                deletion_called: false,
+                final_snapshot_exists: false,
+                elapsed_seconds: 0,
+            },
         )
     }
 
     fn next(target: Option<&Cluster>, instances: &[Instance]) -> Decision {
         let operation_id = &fixtures::operation_id();
-        let facts = Facts { operation_id, refusals: &[], unusable_snapshot: None, begun: false, elapsed_seconds: 0 };
+        let facts = Facts {
+            operation_id,
+            refusals: &[],
+            unusable_snapshot: None,
+            begun: false,
+            deletion_called: false,
+            final_snapshot_exists: false,
+            elapsed_seconds: 0,
+        };
         decide(target, instances, &facts)
     }
 
@@ -162,5 +189,28 @@ mod tests {
         assert!(
             matches!(with(&cluster("staging"), &[], Some(&gone)), Decision::Refuse(failure) if failure.what == gone.what)
         );
+    }
+
+    #[test]
+    fn a_busy_instance_is_waited_for_before_anything_is_taken_away() {
+        let busy = Instance { status: "modifying".into(), ..instance("staging-2") };
+        let decision = next(Some(&cluster("staging")), &[instance("staging-1"), busy]);
+        assert!(matches!(decision, Decision::Wait { progress, .. } if progress.contains("staging-2")));
+    }
+
+    #[test]
+    fn our_own_deletion_is_not_refused_because_its_final_snapshot_exists() {
+        let refusals = [Refusal { reason: "a snapshot of that name exists".into(), remedy: "none".into() }];
+        let facts = Facts {
+            operation_id: &fixtures::operation_id(),
+            refusals: &refusals,
+            unusable_snapshot: None,
+            begun: true,
+            deletion_called: true,
+            final_snapshot_exists: true,
+            elapsed_seconds: 0,
+        };
+        let target = Cluster { status: "backing-up".into(), ..cluster("staging") };
+        assert!(matches!(decide(Some(&target), &[], &facts), Decision::Wait { .. }));
     }
 }

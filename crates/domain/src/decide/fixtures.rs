@@ -4,7 +4,7 @@ use crate::cloud::{Cluster, Instance, Member, Snapshot};
 use crate::ids::{ClusterId, OperationId, SnapshotId};
 use crate::naming;
 use crate::operation::Replaced;
-use crate::plan::{ClusterSettings, CopyPlan, Plan, PlannedInstance, SnapshotRef, settings_of};
+use crate::plan::{ClusterSettings, CopyPlan, Plan, PlannedInstance, Replaces, SnapshotRef, settings_of};
 use crate::request::InstanceSpec;
 use std::collections::BTreeMap;
 use time::macros::datetime;
@@ -56,7 +56,8 @@ pub(crate) fn cluster(id: &str) -> Cluster {
         storage_type: None,
         serverless_v2: None,
         members: vec![member(2), member(1)],
-        has_pending_changes: false,
+        has_pending_master_password: false,
+        resource_id: "cluster-OLD".into(),
         replication_source: None,
         read_replicas: vec![],
         tags: tags("an-earlier-one", naming::Kind::Cluster),
@@ -68,6 +69,7 @@ pub(crate) fn restored() -> Cluster {
     Cluster { tags: tags(operation_id().as_str(), naming::Kind::Cluster), ..cluster("staging") }
 }
 
+/// An instance of the restored cluster.
 pub(crate) fn instance(id: &str) -> Instance {
     Instance {
         id: id.into(),
@@ -75,8 +77,7 @@ pub(crate) fn instance(id: &str) -> Instance {
         class: "db.r6g.large".into(),
         promotion_tier: Some(1),
         cluster_id: Some("staging".into()),
-        tags: BTreeMap::new(),
-        has_pending_changes: false,
+        tags: tags(operation_id().as_str(), naming::Kind::Instance),
     }
 }
 
@@ -126,7 +127,7 @@ pub(crate) fn plan() -> Plan {
             copy_id: SnapshotId::try_from("staging-copy-1").unwrap(),
             kms_key_id: Some("key-1".into()),
         },
-        replaces: Some("staging".into()),
+        replaces: Some(Replaces { arn: cluster("staging").arn, resource_id: "cluster-OLD".into() }),
         final_snapshot_id: Some(SnapshotId::try_from("staging-final-1").unwrap()),
         settings: ClusterSettings::default(),
         instances: vec![planned(1), planned(2)],
@@ -147,6 +148,7 @@ pub(crate) fn replaced() -> Replaced {
         tags: target.tags,
         final_snapshot_id: Some("staging-final-1".into()),
         gone: false,
+        deletion_called_at: None,
         protected_again: false,
     }
 }

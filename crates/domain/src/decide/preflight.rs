@@ -5,18 +5,20 @@ use crate::failure::{ErrorName, Failure};
 use crate::guards;
 use crate::ids::OperationId;
 use crate::naming;
-use crate::plan::{self, ClusterSettings, CopyPlan, Plan, PlannedInstance, SnapshotRef};
+use crate::plan::{self, Base, ClusterSettings, CopyPlan, Plan, PlannedInstance, Replaces, SnapshotRef};
 use crate::request::{InstanceSpec, Request, SnapshotSelector};
 use crate::status;
 use crate::timestamp;
 
 /// What preflight saw.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Observed {
     /// Snapshots that the selector may mean: those of the source cluster, or the one asked for by id or ARN.
     pub snapshots: Vec<Snapshot>,
     /// The target, if there is one.
     pub target: Option<Cluster>,
+    /// What settings come from that the request does not give.
+    pub base: Base,
     /// The target's instances, and any other instance that bears a name we will need.
     pub instances: Vec<Instance>,
     /// The global cluster that the target is a member of.
@@ -36,7 +38,7 @@ pub struct Observed {
 }
 
 /// What KMS says of the key.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum KeyLook {
     /// Nobody asked for one.
     #[default]
@@ -49,28 +51,20 @@ pub enum KeyLook {
 
 /// The key that copy or restore will use, if they need one: the request's, else the environment's, else that of the
 /// cluster being replaced.
-pub fn key_to_look_at(request: &Request, target: Option<&Cluster>) -> Option<String> {
-    request.settings.kms_key_id.clone().or_else(|| plan::settings_of(target?).kms_key_id)
+pub fn key_to_look_at(request: &Request, base: &Base) -> Option<String> {
+    request.settings.kms_key_id.clone().or_else(|| base.settings.as_ref()?.kms_key_id.clone())
 }
 
 /// The subnet group that the restore will use.
-pub fn subnet_group_to_look_at(request: &Request, target: Option<&Cluster>) -> Option<String> {
-    plan::merge(&request.settings, target.map(plan::settings_of).as_ref()).db_subnet_group_name
+pub fn subnet_group_to_look_at(request: &Request, base: &Base) -> Option<String> {
+    plan::merge(&request.settings, base.settings.as_ref()).db_subnet_group_name
 }
 
 /// The instances that the restore will create: the request's, else those of the cluster being replaced.
-pub fn instances_to_create(
-    request: &Request,
-    target: Option<&Cluster>,
-    instances: &[Instance],
-) -> Vec<PlannedInstance> {
-    let specs = match (&request.settings.instances, target) {
-        (Some(specs), _) => specs.clone(),
-        (None, Some(target)) => plan::instances_of(target, instances),
-        (None, None) => vec![],
-    };
+pub fn instances_to_create(request: &Request, base: &Base) -> Vec<PlannedInstance> {
+    let specs = request.settings.instances.as_ref().unwrap_or(&base.instances);
     let id = |index: usize| naming::instance_id(&request.target_cluster_id, index + 1);
-    specs.into_iter().enumerate().map(|(index, spec)| PlannedInstance { id: id(index), spec }).collect()
+    specs.iter().enumerate().map(|(index, spec)| PlannedInstance { id: id(index), spec: spec.clone() }).collect()
 }
 
 /// Makes the plan.
@@ -88,8 +82,10 @@ pub fn decide(request: &Request, observed: &Observed, operation_id: &OperationId
     failures.extend(taken_names(request, observed, operation_id));
 
     let source_arn = snapshot.as_ref().ok().map(|snapshot| source_cluster_arn(request, snapshot)).unwrap_or_default();
-    let final_snapshot_id = (observed.target.is_some() && !request.skip_final_snapshot)
-        .then(|| naming::final_snapshot_id(&request.target_cluster_id, operation_id));
+    let wants_final_snapshot = !request.skip_final_snapshot
+        && observed.target.as_ref().is_some_and(|target| !(target.is_managed() && target.never_came_up()));
+    let final_snapshot_id =
+        wants_final_snapshot.then(|| naming::final_snapshot_id(&request.target_cluster_id, operation_id));
     if let Some(target) = &observed.target {
         let refusals = guards::against_deleting(&guards::Facts {
             target,
@@ -186,9 +182,9 @@ fn not_available(snapshot: &Snapshot) -> Failure {
 /// What is wrong with the request in the light of what was found.
 fn invalid(request: &Request, observed: &Observed, snapshot: Option<&Snapshot>) -> Vec<Failure> {
     let mut problems: Vec<String> = observed.secret_problems.clone();
-    let replaced = observed.target.as_ref().map(plan::settings_of);
-    let settings = plan::merge(&request.settings, replaced.as_ref());
-    let instances = instances_to_create(request, observed.target.as_ref(), &observed.instances);
+    let base = &observed.base;
+    let settings = plan::merge(&request.settings, base.settings.as_ref());
+    let instances = instances_to_create(request, base);
     let target = &request.target_cluster_id;
 
     if let Some(snapshot) = snapshot {
@@ -198,8 +194,7 @@ fn invalid(request: &Request, observed: &Observed, snapshot: Option<&Snapshot>) 
                 request.source_cluster_id, snapshot.engine
             ));
         }
-        if snapshot.encrypted && !is_same_region(request) && key_to_look_at(request, observed.target.as_ref()).is_none()
-        {
+        if snapshot.encrypted && !is_same_region(request) && key_to_look_at(request, base).is_none() {
             problems.push(format!(
                 "kms_key_id: needs a key of the target Region {}, because snapshot {} is encrypted",
                 request.target_region, snapshot.id
@@ -213,14 +208,14 @@ fn invalid(request: &Request, observed: &Observed, snapshot: Option<&Snapshot>) 
                 snapshot.id
             ));
         }
-        if let Some(target_cluster) = &observed.target
+        if let Some(replaced_version) = base.settings.as_ref().and_then(|settings| settings.engine_version.as_deref())
             && request.settings.db_cluster_parameter_group_name.is_none()
             && let Some(group) = &settings.db_cluster_parameter_group_name
-            && major(&target_cluster.engine_version) != major(&snapshot.engine_version)
+            && major(replaced_version) != major(&snapshot.engine_version)
         {
             problems.push(format!(
                 "db_cluster_parameter_group_name: needs a group for version {}; that of the cluster being replaced ({group}) is for version {}",
-                snapshot.engine_version, target_cluster.engine_version
+                snapshot.engine_version, replaced_version
             ));
         }
     }
@@ -250,7 +245,7 @@ fn invalid(request: &Request, observed: &Observed, snapshot: Option<&Snapshot>) 
     {
         problems.push("serverless_v2: needs {min_acu, max_acu}, because an instance is of class db.serverless".into());
     }
-    let tags = plan::merge_tags(&request.tags, observed.target.as_ref()).len();
+    let tags = plan::merge_tags(&request.tags, base).len();
     if tags > crate::request::TAGS_MAX {
         problems.push(format!(
             "tags: got {tags} together with those of the cluster being replaced; takes at most {}",
@@ -283,8 +278,8 @@ fn is_same_region(request: &Request) -> bool {
 
 /// The keys of copy and restore. `kms_key_id` of a copy is given if and only if the snapshot is encrypted; a restore
 /// re-encrypts only where the snapshot at hand does not have the wanted key already.
-fn keys(request: &Request, target: Option<&Cluster>, snapshot: &Snapshot) -> (Option<String>, Option<String>) {
-    let wanted = key_to_look_at(request, target);
+fn keys(request: &Request, base: &Base, snapshot: &Snapshot) -> (Option<String>, Option<String>) {
+    let wanted = key_to_look_at(request, base);
     if snapshot.encrypted && !is_same_region(request) {
         return (wanted, None);
     }
@@ -292,13 +287,13 @@ fn keys(request: &Request, target: Option<&Cluster>, snapshot: &Snapshot) -> (Op
     // or if the cluster being replaced had one.
     let restore_key = match request.settings.kms_key_is_explicit {
         true => request.settings.kms_key_id.clone(),
-        false => target.and_then(|target| plan::settings_of(target).kms_key_id),
+        false => base.settings.as_ref().and_then(|settings| settings.kms_key_id.clone()),
     };
     (None, restore_key)
 }
 
 fn key_failure(request: &Request, observed: &Observed, snapshot: Option<&Snapshot>) -> Option<Failure> {
-    let (copy_key, restore_key) = keys(request, observed.target.as_ref(), snapshot?);
+    let (copy_key, restore_key) = keys(request, &observed.base, snapshot?);
     let used = copy_key.or(restore_key)?;
     let region = &request.target_region;
     match &observed.key {
@@ -325,7 +320,7 @@ fn key_failure(request: &Request, observed: &Observed, snapshot: Option<&Snapsho
 /// Names that we need and that others have.
 fn taken_names(request: &Request, observed: &Observed, operation_id: &OperationId) -> Option<Failure> {
     let target = request.target_cluster_id.as_str();
-    let mut taken: Vec<String> = instances_to_create(request, observed.target.as_ref(), &observed.instances)
+    let mut taken: Vec<String> = instances_to_create(request, &observed.base)
         .iter()
         .filter_map(|planned| {
             let instance = observed.instances.iter().find(|instance| instance.id == planned.id.as_str())?;
@@ -372,17 +367,15 @@ fn planned(
     final_snapshot_id: Option<crate::ids::SnapshotId>,
     operation_id: &OperationId,
 ) -> Plan {
-    let target = observed.target.as_ref();
-    let (copy_key, restore_key) = keys(request, target, snapshot);
+    let (target, base) = (observed.target.as_ref(), &observed.base);
+    let (copy_key, restore_key) = keys(request, base, snapshot);
     let copy = if is_same_region(request) {
         CopyPlan::SameRegion
     } else {
         CopyPlan::Copy { copy_id: naming::copy_id(&request.target_cluster_id, operation_id), kms_key_id: copy_key }
     };
-    let settings = ClusterSettings {
-        kms_key_id: restore_key,
-        ..plan::merge(&request.settings, target.map(plan::settings_of).as_ref())
-    };
+    let settings =
+        ClusterSettings { kms_key_id: restore_key, ..plan::merge(&request.settings, base.settings.as_ref()) };
     let mut plan = Plan {
         snapshot: SnapshotRef {
             id: snapshot.id.clone(),
@@ -395,14 +388,17 @@ fn planned(
         },
         source_cluster_arn,
         copy,
-        replaces: target.map(|target| target.arn.clone()),
+        replaces: target.map(|target| Replaces { arn: target.arn.clone(), resource_id: target.resource_id.clone() }),
         final_snapshot_id,
         settings,
-        instances: instances_to_create(request, target, &observed.instances),
-        tags: plan::merge_tags(&request.tags, target),
+        instances: instances_to_create(request, base),
+        tags: plan::merge_tags(&request.tags, base),
         summary: vec![],
     };
     plan.summary = summary(request, &plan);
+    if let Some(earlier) = &base.remembered_by {
+        plan.summary.push(format!("settings that the request does not give come from what operation {earlier} remembered of the cluster that it deleted"));
+    }
     plan
 }
 
@@ -426,7 +422,12 @@ fn summary(request: &Request, plan: &Plan) -> Vec<String> {
     match (&plan.replaces, &plan.final_snapshot_id) {
         (None, _) => lines.push(format!("no cluster {target} exists, so none is deleted")),
         (Some(_), Some(name)) => lines.push(format!("delete cluster {target} with final snapshot {name}")),
-        (Some(_), None) => lines.push(format!("delete cluster {target} WITHOUT a final snapshot, as asked")),
+        (Some(_), None) if request.skip_final_snapshot => {
+            lines.push(format!("delete cluster {target} WITHOUT a final snapshot, as asked"));
+        }
+        (Some(_), None) => lines.push(format!(
+            "delete cluster {target}, left by a restore that failed before it came up, without a final snapshot"
+        )),
     }
     let classes: Vec<_> = plan
         .instances

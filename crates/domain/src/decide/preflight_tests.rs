@@ -31,7 +31,12 @@ fn world() -> Observed {
 }
 
 fn run(input: Value, world: &Observed) -> Result<Plan, Failure> {
-    decide(&request(input), world, &fixtures::operation_id())
+    decide(&request(input), &with_base(world), &fixtures::operation_id())
+}
+
+/// As the step makes it: the base follows from what was seen.
+fn with_base(world: &Observed) -> Observed {
+    Observed { base: plan::base(world.target.as_ref(), &world.instances, &[]), ..world.clone() }
 }
 
 #[test]
@@ -162,6 +167,17 @@ fn each_wrong_world_has_its_own_words() {
 }
 
 #[test]
+fn what_a_failed_restore_of_ours_left_is_replaced_without_a_final_snapshot() {
+    let mut world = world();
+    let target = world.target.as_mut().unwrap();
+    target.status = "incompatible-restore".into();
+    assert_eq!(run(json!({}), &world).unwrap().final_snapshot_id, None);
+    // A cluster that came up once and failed later has data of its own.
+    world.target.as_mut().unwrap().status = "inaccessible-encryption-credentials".into();
+    assert!(run(json!({}), &world).unwrap().final_snapshot_id.is_some());
+}
+
+#[test]
 fn everything_wrong_is_reported_together() {
     let mut world = world();
     world.target.as_mut().unwrap().tags.clear();
@@ -180,6 +196,6 @@ fn without_a_key_anywhere_an_encrypted_snapshot_is_refused() {
     request.settings.kms_key_id = None;
     let mut world = world();
     world.target.as_mut().unwrap().kms_key_id = None;
-    let failure = decide(&request, &world, &fixtures::operation_id()).unwrap_err();
+    let failure = decide(&request, &with_base(&world), &fixtures::operation_id()).unwrap_err();
     assert!(failure.to_string().contains("kms_key_id: needs a key of the target Region us-west-2"), "{failure}");
 }

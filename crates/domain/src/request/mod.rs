@@ -49,6 +49,23 @@ pub struct Request {
     pub plan_only: bool,
 }
 
+impl Request {
+    /// Whether `other` would be planned in the same way: checks, logins, retention and archive are looked at after the
+    /// cluster is restored, and may be mended between two tries of one operation.
+    pub fn has_the_plan_of(&self, other: &Request) -> bool {
+        let other = other.clone();
+        let mended = Request {
+            verify: other.verify.clone(),
+            inherited_logins: other.inherited_logins,
+            keep_logins: other.keep_logins.clone(),
+            retention: other.retention,
+            archive_snapshot: other.archive_snapshot,
+            ..self.clone()
+        };
+        mended == other
+    }
+}
+
 /// Which snapshot of the source cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -242,7 +259,7 @@ pub fn parse(input: &Value, defaults: &Defaults) -> Result<Request, Vec<Problem>
         fields.problem("target_region", asked.as_str(), &takes);
     }
 
-    let snapshot = snapshot(&mut fields, source_region.as_ref(), source_cluster_id.as_ref());
+    let snapshot = snapshot(&mut fields, source_region.as_ref());
     let settings = settings(&mut fields, defaults, target_region.as_ref());
     if let Some(replacement) = fields.text("replacement")
         && replacement != "delete_first"
@@ -326,7 +343,7 @@ fn required_id<T: for<'a> TryFrom<&'a str, Error = crate::ids::IdError>>(
     }
 }
 
-fn snapshot(fields: &mut Fields<'_>, region: Option<&Region>, cluster: Option<&ClusterId>) -> SnapshotSelector {
+fn snapshot(fields: &mut Fields<'_>, region: Option<&Region>) -> SnapshotSelector {
     let date = fields.text("snapshot_date");
     if let Some(date) = &date
         && !is_date(date)
@@ -360,7 +377,6 @@ fn snapshot(fields: &mut Fields<'_>, region: Option<&Region>, cluster: Option<&C
     if let Err(error) = crate::ids::SnapshotId::try_from(plain) {
         fields.problem("snapshot_id", &id, &format!("'latest', an id, an ARN or 'rds:…'; the id {error}"));
     }
-    let _ = cluster;
     SnapshotSelector::Id(id)
 }
 
