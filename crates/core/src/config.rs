@@ -101,7 +101,7 @@ impl Config {
                 format!("the function's environment is incomplete: {}", wrong.join("; ")),
             )
             .left("nothing was touched")
-            .next("set the variables on the Lambda function (infra/template.yaml does)"));
+            .next("set the variables on the Lambda function (README.md lists them)"));
         }
         let secret = |variable: &str, what: &str| {
             env.get(variable).unwrap_or_else(|| format!("aurora-restore/{environment}/{what}"))

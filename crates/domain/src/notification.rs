@@ -20,17 +20,17 @@ pub struct Message {
     pub target_cluster_id: String,
 }
 
-/// Composes the message for an operation that has ended. `is_repeat` says that an earlier attempt may have been
-/// published already.
-pub fn compose(operation: &Operation, environment: &str, is_repeat: bool, now: Instant) -> Message {
+/// Composes the message for an operation that has ended. `earlier` is the outcome of an earlier message that may have
+/// been published: the same one makes this a repeat, another one a correction, and the message says so.
+pub fn compose(operation: &Operation, environment: &str, earlier: Option<Status>, now: Instant) -> Message {
     let status = operation.status.as_str().to_uppercase();
     let target = target_of(operation);
     let mut subject = format!("[{environment}] Aurora restore {status}: {target} ({})", operation.operation_id);
     subject.retain(|c| c.is_ascii() && !c.is_ascii_control());
     subject.truncate(100);
     Message {
-        text: text(operation, environment, is_repeat, now),
-        json: machine(operation, environment, is_repeat, now),
+        text: text(operation, environment, earlier, now),
+        json: machine(operation, environment, earlier, now),
         subject,
         status,
         target_cluster_id: target,
@@ -99,10 +99,17 @@ pub fn left_behind(operation: &Operation) -> Vec<String> {
     lines
 }
 
-fn text(operation: &Operation, environment: &str, is_repeat: bool, now: Instant) -> String {
+fn text(operation: &Operation, environment: &str, earlier: Option<Status>, now: Instant) -> String {
     let mut lines = Vec::new();
-    if is_repeat {
-        lines.push("(This is a repeat: an earlier attempt to send it may have reached you.)".to_owned());
+    match earlier {
+        None => {}
+        Some(earlier) if earlier == operation.status => {
+            lines.push("(This is a repeat: an earlier attempt to send it may have reached you.)".to_owned());
+        }
+        Some(earlier) => lines.push(format!(
+            "(This corrects an earlier message, which may have reached you and said {}.)",
+            earlier.as_str().to_uppercase()
+        )),
     }
     let target = target_of(operation);
     let headline = match operation.status {
@@ -220,7 +227,7 @@ fn users(users: &UsersState) -> Value {
     })
 }
 
-fn machine(operation: &Operation, environment: &str, is_repeat: bool, now: Instant) -> Value {
+fn machine(operation: &Operation, environment: &str, earlier: Option<Status>, now: Instant) -> Value {
     let durations: serde_json::Map<String, Value> = durations(operation, now)
         .into_iter()
         .map(|(step, seconds)| (step.as_str().to_owned(), json!(seconds)))
@@ -229,7 +236,8 @@ fn machine(operation: &Operation, environment: &str, is_repeat: bool, now: Insta
         "operation_id": operation.operation_id,
         "status": operation.status.as_str().to_uppercase(),
         "environment": environment,
-        "is_repeat": is_repeat,
+        "is_repeat": earlier == Some(operation.status),
+        "corrects": earlier.filter(|earlier| *earlier != operation.status).map(|earlier| earlier.as_str().to_uppercase()),
         "execution_arn": operation.execution_arn,
         "source": operation.source,
         "target": operation.target,
@@ -273,7 +281,7 @@ mod tests {
 
     #[test]
     fn a_success_carries_recovery_time() {
-        let message = compose(&operation(Status::Succeeded), "dev", false, NOW);
+        let message = compose(&operation(Status::Succeeded), "dev", None, NOW);
         assert!(message.text.contains("Restored in  1 h 10 min"), "{}", message.text);
         assert_eq!(message.json["recovery_time_seconds"], 4200);
         assert!(message.subject.contains("SUCCEEDED"));
@@ -284,7 +292,7 @@ mod tests {
         let mut failed = operation(Status::Failed);
         failed.error =
             Some(FailedStep { step: Step::RestoreCluster, name: "AccessDenied".into(), message: "why".into() });
-        let text = compose(&failed, "dev", true, NOW).text;
+        let text = compose(&failed, "dev", Some(Status::Failed), NOW).text;
         for words in ["FAILED", "restore-cluster", "AccessDenied", "was not touched", "repeat"] {
             assert!(text.contains(words), "{words} in {text}");
         }
@@ -303,10 +311,21 @@ mod tests {
     }
 
     #[test]
+    fn another_outcome_than_the_one_told_is_a_correction() {
+        let message = compose(&operation(Status::Failed), "dev", Some(Status::Succeeded), NOW);
+        assert!(
+            message
+                .text
+                .starts_with("(This corrects an earlier message, which may have reached you and said SUCCEEDED.)")
+        );
+        assert_eq!((&message.json["corrects"], &message.json["is_repeat"]), (&json!("SUCCEEDED"), &json!(false)));
+    }
+
+    #[test]
     fn a_subject_fits_sns() {
         let mut long = operation(Status::Failed);
         long.operation_id = "x".repeat(80).as_str().try_into().unwrap();
-        let subject = compose(&long, "a-very-long-environment-name-é", false, NOW).subject;
+        let subject = compose(&long, "a-very-long-environment-name-é", None, NOW).subject;
         assert!(subject.len() <= 100 && subject.is_ascii());
     }
 }

@@ -122,7 +122,7 @@ async fn tell_of_refusal(
         Some(FailedStep { step: Step::Preflight, name: error.name.clone(), message: error.message.clone() });
     // Into a trail of its own: the other execution's is being written.
     let trail = Operation { operation_id: own_trail(known, envelope), ..refused.clone() };
-    publish(context, &refused, &trail, false).await?;
+    publish(context, &refused, &trail, None).await?;
     Ok(StepOutput {
         operation_id: known.operation_id.clone(),
         step,
@@ -144,11 +144,13 @@ fn own_trail(known: &Operation, envelope: &Envelope<'_>) -> OperationId {
 
 async fn work(context: &Context, operation: &mut Operation, failed: Option<FailedStep>) -> Result<Answer, StepError> {
     let outcome = outcome(operation, failed.as_ref())?;
-    let earlier = operation.notification.clone().filter(|earlier| earlier.outcome == outcome);
-    if earlier.as_ref().is_some_and(|earlier| earlier.published_at.is_some()) {
+    // An earlier message of this operation that may have been published.
+    let earlier = operation.notification.clone();
+    let is_repeat = earlier.as_ref().is_some_and(|earlier| earlier.outcome == outcome);
+    if is_repeat && earlier.as_ref().is_some_and(|earlier| earlier.published_at.is_some()) {
         return Ok(Answer::skipped("the outcome was told already"));
     }
-    let is_repeat = earlier.is_some();
+    let told = earlier.map(|earlier| earlier.outcome);
     let mut failed = failed;
     if outcome == Status::Failed
         && let Some(note) = protect_again(context, operation).await?
@@ -158,7 +160,7 @@ async fn work(context: &Context, operation: &mut Operation, failed: Option<Faile
     }
     close(context, operation, outcome, failed, is_repeat).await?;
     context.store.release_lock(operation).await?;
-    let message_id = publish(context, operation, operation, is_repeat).await?;
+    let message_id = publish(context, operation, operation, told).await?;
     if let Some(notification) = &mut operation.notification {
         notification.published_at = Some(timestamp(context.clock.now()));
         notification.message_id = Some(message_id.clone());
@@ -248,11 +250,11 @@ async fn publish(
     context: &Context,
     operation: &Operation,
     trail: &Operation,
-    is_repeat: bool,
+    told: Option<Status>,
 ) -> Result<String, StepError> {
     let config = &context.config;
-    let message = compose(operation, &config.environment, is_repeat, context.clock.now());
-    let detail = json!({ "status": message.status, "subject": message.subject, "is_repeat": is_repeat });
+    let message = compose(operation, &config.environment, told, context.clock.now());
+    let detail = json!({ "status": message.status, "subject": message.subject, "told_before": told });
     let call = context.topic.publish(&config.topic_arn, &config.environment, &message);
     context.audited(trail, "sns:Publish", &config.topic_arn, detail, call).await
 }
