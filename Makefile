@@ -35,7 +35,8 @@ stop: ## stop it
 test: setup ## everything, from unit tests to whole restores on the local stack
 	cargo test --locked --workspace --quiet
 	cargo build --locked --package aurora-restore-steps --bins --quiet
-	$(PY) -m pytest -q tests/local tests/flow
+	$(PY) -m pytest -q -p no:cacheprovider tests/local
+	$(PY) tests/flow/run.py
 
 check: setup $(ASL_VALIDATOR) $(CARGO_DENY) ## format, lints, dependencies, state machine, generated files, tests
 	cargo fmt --all --check

@@ -31,11 +31,18 @@ where
     let (context, run) = (&context, &run);
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| async move {
         let context = context.as_ref().map_err(|failure| StepError::from(failure.clone()))?;
+        let operation_id = operation_of(&event.payload);
         run(context, step, event.payload).await.inspect_err(|error| {
-            tracing::error!(%step, error_name = %error.name(), "{step} failed: {error}");
+            tracing::error!(operation_id, %step, error_name = %error.name(), "{step} failed: {error}");
         })
     }))
     .await
+}
+
+/// The operation that an input names, else the execution; for the log.
+fn operation_of(input: &Value) -> String {
+    let names = [input.get("operation_id"), input.pointer("/request/operation_id"), input.get("execution_name")];
+    names.into_iter().flatten().find_map(Value::as_str).unwrap_or_default().to_owned()
 }
 
 /// JSON lines on standard output. Only our own records below `warn`: the SDK's debug records show request bodies.

@@ -101,11 +101,28 @@ pub(crate) async fn master(context: &Context) -> Result<MasterCredentials, StepE
     secrets::parse_master(name, &text).map_err(|problems| secret_invalid(&problems))
 }
 
+/// The restored database and what its users are to be.
+pub(crate) struct Opened {
+    pub(crate) server: Database,
+    pub(crate) desired: Desired,
+    pub(crate) passwords: Passwords,
+    /// Database that the master logs in to when a check names none.
+    pub(crate) master_database: String,
+}
+
 /// Master and declared users as the secrets are now: a password that was changed a minute ago must not be set back.
-pub(crate) async fn current(context: &Context) -> Result<(MasterCredentials, AppCredentials), StepError> {
+pub(crate) async fn open(context: &Context, operation: &Operation, request: &Request) -> Result<Opened, StepError> {
     context.secrets.forget(&context.config.master_secret);
     context.secrets.forget(&context.config.app_secret);
-    Ok((master(context).await?, app(context).await?))
+    let (master, app) = (master(context).await?, app(context).await?);
+    let desired = desired(request, &master, &app)
+        .map_err(|error| Failure::new(ErrorName::SecretInvalid, error).next("mend the application's secret"))?;
+    Ok(Opened {
+        server: server(context, operation, &master)?,
+        desired,
+        passwords: passwords(&app)?,
+        master_database: master.database,
+    })
 }
 
 /// The declared users' credentials, which were good at preflight.
@@ -134,7 +151,7 @@ pub(crate) fn desired(request: &Request, master: &MasterCredentials, app: &AppCr
 }
 
 /// The declared users' passwords by role.
-pub(crate) fn passwords(app: &AppCredentials) -> Result<Passwords, StepError> {
+fn passwords(app: &AppCredentials) -> Result<Passwords, StepError> {
     let entry = |login: &secrets::Login| Ok((RoleName::try_from(login.username.as_str())?, login.password.clone()));
     app.values().map(entry).collect::<Result<Passwords, aurora_restore_core::domain::roles::NameError>>().map_err(
         |error| {

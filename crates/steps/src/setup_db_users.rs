@@ -1,6 +1,6 @@
 //! Makes the declared users so and locks inherited logins, until an observation finds nothing left to do.
 
-use crate::database;
+use crate::database::{self, Opened};
 use crate::follow::{Answer, follow, planned};
 use aurora_restore_core::aws::Called;
 use aurora_restore_core::domain::failure::{ErrorName, Failure};
@@ -29,10 +29,7 @@ pub async fn run(context: &Context, step: Step, input: Value) -> Result<StepOutp
 
 async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, StepError> {
     let (request, _) = planned(operation)?;
-    let (master, app) = database::current(context).await?;
-    let desired = database::desired(&request, &master, &app)
-        .map_err(|error| Failure::new(ErrorName::SecretInvalid, error).next("mend the application's secret"))?;
-    let (server, passwords) = (database::server(context, operation, &master)?, database::passwords(&app)?);
+    let Opened { server, desired, passwords, .. } = database::open(context, operation, &request).await?;
     let endpoint = server.endpoint().to_string();
 
     let mut done: Vec<RoleChange> = Vec::new();

@@ -1,7 +1,7 @@
 //! Looks at the restored data as its users will: every declared user logs in and reads, inherited logins are closed,
 //! the team's own queries hold. Any check that fails fails the restore.
 
-use crate::database;
+use crate::database::{self, Opened};
 use crate::follow::{Answer, follow, planned};
 use aurora_restore_core::domain::failure::{ErrorName, Failure};
 use aurora_restore_core::domain::operation::{CheckState, Operation, Verification};
@@ -21,13 +21,10 @@ pub async fn run(context: &Context, step: Step, input: Value) -> Result<StepOutp
 
 async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, StepError> {
     let (request, _) = planned(operation)?;
-    let (master, app) = database::current(context).await?;
-    let desired = database::desired(&request, &master, &app)
-        .map_err(|error| Failure::new(ErrorName::SecretInvalid, error).next("mend the application's secret"))?;
-    let (server, passwords) = (database::server(context, operation, &master)?, database::passwords(&app)?);
+    let Opened { server, desired, passwords, master_database } = database::open(context, operation, &request).await?;
     let own = |check: &aurora_restore_core::domain::request::SqlCheck| SqlCheck {
         name: check.name.clone(),
-        database: check.database.clone().unwrap_or_else(|| master.database.clone()),
+        database: check.database.clone().unwrap_or_else(|| master_database.clone()),
         query: check.query.clone(),
     };
     let checks: Vec<_> = request.verify.checks.iter().map(own).collect();
