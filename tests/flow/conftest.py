@@ -3,8 +3,11 @@
     @pytest.mark.seed(unencrypted=True)        options of seed.seed() for this test
     def test_something(world):
         run = world.run({"snapshot_id": "latest"})
+
+A module whose tests look at one run from several sides lays out its scene itself, with `scene(**options)`.
 """
 
+import functools
 import sys
 from pathlib import Path
 
@@ -16,6 +19,8 @@ from functions import STEPS  # noqa: E402
 from seed import seed  # noqa: E402
 from stack import Stack  # noqa: E402
 from world import World  # noqa: E402
+
+pytest.register_assert_rewrite("checks")
 
 
 def pytest_configure(config):
@@ -33,19 +38,32 @@ def stack():
     fresh.stop()
 
 
-@pytest.fixture
-def world(stack, request):
+def lay_out(stack, **options):
     stack.reset()
+    seeded = seed(stack, **options)
+    # Shorter than the wait before the next look, so that the number of looks is always the same.
+    stack.rds(pace={"master_password": 0.3})
+    return World(stack, seeded)
+
+
+@pytest.fixture(scope="session")
+def scene(stack):
+    """Lays out a scene. It lasts until the next one is laid out."""
+    return functools.partial(lay_out, stack)
+
+
+@pytest.fixture
+def world(scene, request):
     marker = request.node.get_closest_marker("seed")
-    return World(stack, seed(stack, **(marker.kwargs if marker else {})))
+    return scene(**(marker.kwargs if marker else {}))
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     """What the functions logged, below the traceback of a test that failed."""
     report = yield
-    if report.when == "call" and report.failed and "world" in item.funcargs:
-        stack = item.funcargs["world"].stack
+    if report.when == "call" and report.failed and "stack" in item.funcargs:
+        stack = item.funcargs["stack"]
         for step in STEPS:
             lines = stack.log(step).splitlines()[-15:]
             if lines:

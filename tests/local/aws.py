@@ -8,7 +8,7 @@ not safe side by side (without that, two conditional writers both win now and th
     GET    /_stack/calls       the journal            DELETE empties it
     POST   /_stack/faults      the next calls fail    DELETE forgets them
     POST   /_stack/rds         state of a resource, pace, how the next restore ends (rds.py)
-    GET    /_stack/functions   the functions' environment; POST {"env": {...}} starts them afresh with these besides
+    GET    /_stack/functions   the functions' environment; POST {"env": {...}} starts them afresh with these besides, {"kill": name} ends one
     POST   /_stack/reset       everything as it was after the start
 """
 
@@ -35,7 +35,7 @@ WATCH_SECONDS = 0.05
 
 
 class Fault:
-    """The next `times` calls that match are answered with an error, before or after they had their effect."""
+    """The next `times` calls that match are answered with an error, before or after they had their effect, or (`delay`) late."""
 
     def __init__(self, order):
         self.order = order
@@ -102,9 +102,12 @@ class Front:
             fault = next((fault for fault in self.faults if fault.matches(call)), None)
             if fault:
                 fault.left -= 1
-        if fault is None or fault.order.get("after_effect"):
+        is_late = fault is not None and "delay" in fault.order
+        if fault is None or is_late or fault.order.get("after_effect"):
             status, headers, content = self.serve(environ, call)
-        if fault is not None:
+        if is_late:
+            time.sleep(fault.order["delay"])
+        elif fault is not None:
             status, headers, content = fault.answer(call)
         failed = status >= 400 or any(name.lower() == "x-amz-function-error" for name, _ in headers)
         entry = {
@@ -200,6 +203,8 @@ class Front:
             self.cloud.change(order)
         elif what == "functions" and method == "GET":
             answer = {"env": self.functions.environment()}
+        elif what == "functions" and method == "POST" and "kill" in order:
+            self.functions.kill(order["kill"])
         elif what == "functions" and method == "POST":
             self.functions.start(order.get("env", {}))
         elif what == "reset" and method == "POST":

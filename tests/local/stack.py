@@ -173,6 +173,10 @@ class Stack:
     def environment(self):
         return self.request("GET", "functions")["env"]
 
+    def kill_function(self, name):
+        """Ends a function's process in the middle of whatever it does; the stack starts it again."""
+        self.request("POST", "functions", {"kill": name})
+
     def reset(self):
         self.request("POST", "reset")
 
