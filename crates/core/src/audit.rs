@@ -78,7 +78,11 @@ impl Audit {
         .into())
     }
 
-    async fn last(&self, operation_id: &OperationId) -> Result<Option<Record>, StepError> {
+    /// The end of the operation's chain.
+    ///
+    /// # Errors
+    /// What DynamoDB says.
+    pub async fn last(&self, operation_id: &OperationId) -> Result<Option<Record>, StepError> {
         let key = head_key(operation_id);
         let answer = self
             .store

@@ -10,6 +10,7 @@ use crate::store::Store;
 use aurora_restore_domain::audit::{Entry, Phase};
 use aurora_restore_domain::ids::Region;
 use aurora_restore_domain::operation::Operation;
+use aurora_restore_domain::sabotage::Sabotage;
 use aws_config::SdkConfig;
 use serde_json::Value;
 use std::any::Any;
@@ -112,7 +113,9 @@ impl Context {
     ) -> Result<T, StepError> {
         let (operation_id, step) = (&operation.operation_id, operation.step);
         let entry = self.entry(Phase::Begun, operation, action, resource, detail);
-        self.audit.append(operation_id, entry.clone()).await?;
+        if !Sabotage::NoBegunRecord.is_on() {
+            self.audit.append(operation_id, entry.clone()).await?;
+        }
         tracing::info!(%operation_id, %step, action, resource, "calling {action} for {resource}");
         let result: Result<Called<T>, StepError> = call.await.map_err(Into::into);
         let (outcome, request_id, detail) = match &result {

@@ -6,6 +6,7 @@ use crate::store::{Store, conflict, read};
 use aurora_restore_domain::failure::{ErrorName, Failure};
 use aurora_restore_domain::lock::{Lock, is_mine};
 use aurora_restore_domain::operation::{Operation, lock_key};
+use aurora_restore_domain::sabotage::Sabotage;
 use aurora_restore_domain::{Instant, timestamp};
 use aws_sdk_dynamodb::types::AttributeValue;
 
@@ -69,6 +70,9 @@ impl Store {
     /// # Errors
     /// `TargetLocked` when it has not; else what DynamoDB says.
     pub async fn check_lock(&self, operation: &Operation) -> Result<(), StepError> {
+        if Sabotage::ForgetFence.is_on() {
+            return Ok(());
+        }
         let Some(target) = &operation.target else { return Ok(()) };
         let lock = self.lock(target).await?;
         let mine = lock.as_ref().is_some_and(|lock| {
@@ -95,27 +99,33 @@ impl Store {
         .into())
     }
 
-    /// Releases the lock that `operation` took, and nobody else's. Its item stays, for the fencing number.
+    /// Releases the lock that `operation` took, and nobody else's: by owner and execution, since a function that was killed
+    /// after taking it could not record its number. The item stays, for the fencing number.
     ///
     /// # Errors
     /// What DynamoDB says.
     pub async fn release_lock(&self, operation: &Operation) -> Result<(), StepError> {
-        let (Some(target), Some(fence)) = (&operation.target, operation.fence) else { return Ok(()) };
+        let Some(target) = &operation.target else { return Ok(()) };
         let key = lock_key(target);
-        let answer = self
+        let call = self
             .client
             .update_item()
             .table_name(&self.table)
             .key("operation_id", AttributeValue::S(key.clone()))
             .update_expression("SET held = :free")
-            .condition_expression("#owner = :owner AND fence = :fence")
             .expression_attribute_names("#owner", "owner")
             .expression_attribute_values(":free", AttributeValue::Bool(false))
-            .expression_attribute_values(":owner", AttributeValue::S(operation.operation_id.to_string()))
-            .expression_attribute_values(":fence", AttributeValue::N(fence.to_string()))
-            .send()
-            .await
-            .map_err(|error| aws_error("dynamodb:UpdateItem", self.item(&key), error));
+            .expression_attribute_values(":owner", AttributeValue::S(operation.operation_id.to_string()));
+        let call = match (&operation.execution_arn, operation.fence) {
+            (Some(arn), _) => call
+                .condition_expression("#owner = :owner AND owner_execution_arn = :execution")
+                .expression_attribute_values(":execution", AttributeValue::S(arn.clone())),
+            (None, Some(fence)) => call
+                .condition_expression("#owner = :owner AND fence = :fence")
+                .expression_attribute_values(":fence", AttributeValue::N(fence.to_string())),
+            (None, None) => return Ok(()),
+        };
+        let answer = call.send().await.map_err(|error| aws_error("dynamodb:UpdateItem", self.item(&key), error));
         match answer {
             Ok(_) => Ok(()),
             // Someone took it over: it is theirs now, which is what a release wants.

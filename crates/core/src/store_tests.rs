@@ -116,6 +116,12 @@ async fn a_release_frees_only_ones_own_lock() {
     store(&wire).release_lock(&operation).await.unwrap();
     assert_eq!(asked(&wire, 0)["ConditionExpression"], "#owner = :owner AND fence = :fence");
     store(&wire).release_lock(&operation).await.unwrap();
+
+    // Killed between taking it and recording the number.
+    (operation.fence, operation.execution_arn) = (None, Some("arn:run".into()));
+    let wire = Wire::new([(200, "{}")]);
+    store(&wire).release_lock(&operation).await.unwrap();
+    assert_eq!(asked(&wire, 0)["ConditionExpression"], "#owner = :owner AND owner_execution_arn = :execution");
 }
 
 fn entry() -> Entry {

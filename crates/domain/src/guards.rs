@@ -6,7 +6,10 @@ use crate::failure::{ErrorName, Failure};
 use crate::ids::{ClusterId, OperationId, SnapshotId};
 use crate::operation::Replaced;
 use crate::plan::{CopyPlan, Plan};
+use crate::sabotage::Sabotage;
 use crate::status;
+use crate::wait::VISIBLE_SECONDS;
+use crate::{Instant, parse_timestamp, seconds_between};
 
 /// Why the target may not be deleted, and what a person can do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +51,10 @@ pub fn against_deleting(facts: &Facts<'_>) -> Vec<Refusal> {
 
 fn ownership(facts: &Facts<'_>) -> Option<Refusal> {
     let id = &facts.target.id;
-    if facts.target.is_managed() || facts.replace_unmanaged.is_some_and(|permitted| permitted.as_str() == id) {
+    if Sabotage::SkipTagCheck.is_on()
+        || facts.target.is_managed()
+        || facts.replace_unmanaged.is_some_and(|permitted| permitted.as_str() == id)
+    {
         return None;
     }
     refuse(
@@ -117,12 +123,14 @@ pub fn as_failure(refusals: &[Refusal], untouched: &str) -> Option<Failure> {
 }
 
 /// Whether deletion protection has to be turned on again: this operation turned it off and stopped before the cluster
-/// was gone.
-pub fn needs_protection_again(replaced: &Replaced, target: Option<&Cluster>) -> bool {
+/// was gone. A describe that says "on" is not believed until the call is old enough to be seen in it; turning on what is
+/// on changes nothing.
+pub fn needs_protection_again(replaced: &Replaced, target: Option<&Cluster>, now: Instant) -> bool {
+    let Some(off_at) = replaced.protection_off_at.as_deref().and_then(parse_timestamp) else { return false };
     target.is_some_and(|target| {
-        target.arn == replaced.arn
+        target.resource_id == replaced.resource_id
             && replaced.settings.deletion_protection
-            && !target.deletion_protection
+            && (!target.deletion_protection || seconds_between(off_at, now) < VISIBLE_SECONDS)
             && status::cluster(&target.status) != status::Class::Deleting
     })
 }
@@ -152,6 +160,7 @@ pub fn usable_snapshot<'s>(
     }
     match status::snapshot(&snapshot.status) {
         status::Class::Settled => Ok(snapshot),
+        status::Class::InProgress if Sabotage::DeleteBeforeCopyIsThere.is_on() => Ok(snapshot),
         status::Class::InProgress | status::Class::Failed | status::Class::Deleting | status::Class::Unknown => {
             fail(format!("is {}, not available", snapshot.status))
         }
@@ -213,19 +222,27 @@ mod tests {
 
     #[test]
     fn protection_goes_on_again_on_the_cluster_that_had_it_and_lives() {
+        let now = time::macros::datetime!(2026-11-21 12:00 UTC);
         let mut target = Cluster { deletion_protection: false, ..cluster("staging") };
         let mut replaced = fixtures::replaced();
-        assert!(needs_protection_again(&replaced, Some(&target)));
-        assert!(!needs_protection_again(&replaced, None));
-        assert!(!needs_protection_again(&replaced, Some(&cluster("staging"))), "it is on");
+        assert!(needs_protection_again(&replaced, Some(&target), now));
+        assert!(!needs_protection_again(&replaced, None, now));
+        assert!(!needs_protection_again(&replaced, Some(&cluster("staging")), now), "it is on");
+        replaced.protection_off_at = Some("2026-11-21T11:59:59.000Z".into());
+        assert!(
+            needs_protection_again(&replaced, Some(&cluster("staging")), now),
+            "a look that may be older than the call"
+        );
         target.status = "deleting".into();
-        assert!(!needs_protection_again(&replaced, Some(&target)), "too late");
+        assert!(!needs_protection_again(&replaced, Some(&target), now), "too late");
         target.status = "available".into();
         replaced.settings.deletion_protection = false;
-        assert!(!needs_protection_again(&replaced, Some(&target)), "it was off before");
+        assert!(!needs_protection_again(&replaced, Some(&target), now), "it was off before");
         replaced.settings.deletion_protection = true;
-        target.arn = "arn:aws:rds:us-west-2:123456789012:cluster:another".into();
-        assert!(!needs_protection_again(&replaced, Some(&target)));
+        target.resource_id = "cluster-ANOTHER".into();
+        assert!(!needs_protection_again(&replaced, Some(&target), now), "another cluster of that name");
+        replaced.protection_off_at = None;
+        assert!(!needs_protection_again(&replaced, Some(&cluster("staging")), now), "not turned off by us");
     }
 
     #[test]

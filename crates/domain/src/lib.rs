@@ -17,6 +17,7 @@ pub mod outcome;
 pub mod plan;
 pub mod request;
 pub mod roles;
+pub mod sabotage;
 pub mod status;
 pub mod step;
 pub mod wait;

@@ -2,6 +2,7 @@
 
 use crate::failure::{ErrorName, Failure};
 use crate::ids::OperationId;
+use crate::sabotage::Sabotage;
 use crate::{Instant, parse_timestamp, seconds_between};
 use serde::{Deserialize, Serialize};
 
@@ -64,7 +65,7 @@ pub fn decide(
         Some(ended) => ended,
         None => owner.operation_ended || held_seconds > BY_HAND_SECONDS,
     });
-    if over {
+    if over || Sabotage::TakeLiveLock.is_on() {
         return Decision::TakeOver;
     }
     let by = lock

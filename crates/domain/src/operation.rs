@@ -131,6 +131,12 @@ pub struct Replaced {
     pub final_snapshot_id: Option<String>,
     /// Whether it was gone when last looked at.
     pub gone: bool,
+    /// `DbClusterResourceId`.
+    #[serde(default)]
+    pub resource_id: String,
+    /// When this operation turned deletion protection off, written before the call.
+    #[serde(default)]
+    pub protection_off_at: Option<String>,
     /// When this operation called `DeleteDBCluster`, written before the call.
     #[serde(default)]
     pub deletion_called_at: Option<String>,

@@ -11,6 +11,7 @@ use aurora_restore_core::domain::operation::{ClusterState, Operation};
 use aurora_restore_core::domain::outcome::StepOutput;
 use aurora_restore_core::domain::plan::{Plan, PlannedInstance};
 use aurora_restore_core::domain::request::Request;
+use aurora_restore_core::domain::sabotage::Sabotage;
 use aurora_restore_core::domain::step::Step;
 use aurora_restore_core::domain::{human_duration, parse_timestamp, seconds_between, timestamp, wait};
 use aurora_restore_core::secrets::MasterCredentials;
@@ -106,7 +107,10 @@ async fn reset_master_password(
     // Never from the cache: what is set now is what everybody else will read.
     context.secrets.forget(&context.config.master_secret);
     let master = database::master(context).await?;
-    let detail = json!({ "master_user_password": format!("as in secret {}", context.config.master_secret) });
+    let mut detail = json!({ "master_user_password": format!("as in secret {}", context.config.master_secret) });
+    if Sabotage::SecretInAudit.is_on() {
+        detail = json!(master.login.password.expose_secret());
+    }
     let call = context.rds.set_master_password(id, &master.login.password);
     context.mutate(operation, "rds:ModifyDBCluster", id.as_str(), detail, call).await?;
     if let Some(state) = &mut operation.cluster {

@@ -85,7 +85,10 @@ async fn next_move(
     let mut refusals = Vec::new();
     let (mut unusable_snapshot, mut final_snapshot_exists) = (None, false);
     let replaced = operation.replaced.as_ref();
-    let deletion_called = replaced.is_some_and(|replaced| replaced.deletion_called_at.is_some());
+    // Of this very cluster: another one of its name may have been made since.
+    let deletion_called = replaced.zip(target).is_some_and(|(replaced, target)| {
+        replaced.deletion_called_at.is_some() && replaced.resource_id == target.resource_id
+    });
     if let Some(target) = target.filter(|target| !target.belongs_to(&operation.operation_id)) {
         final_snapshot_exists = match &plan.final_snapshot_id {
             Some(id) => context.rds.snapshot(id.as_str()).await?.is_some(),
@@ -170,6 +173,8 @@ async fn remember(
         tags: target.tags.clone(),
         final_snapshot_id: plan.final_snapshot_id.as_ref().map(ToString::to_string),
         gone: false,
+        resource_id: target.resource_id.clone(),
+        protection_off_at: None,
         deletion_called_at: None,
         protected_again: false,
     });
@@ -186,6 +191,10 @@ async fn act(
     let id = &request.target_cluster_id;
     match decision {
         Decision::TurnOffProtection => {
+            if let Some(replaced) = &mut operation.replaced {
+                replaced.protection_off_at = Some(timestamp(context.clock.now()));
+                context.store.save(operation, context.clock.now()).await?;
+            }
             let detail = json!({ "deletion_protection": false });
             let call = context.rds.set_deletion_protection(id, false);
             context.mutate(operation, "rds:ModifyDBCluster", id.as_str(), detail, call).await

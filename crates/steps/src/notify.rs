@@ -14,6 +14,7 @@ use aurora_restore_core::domain::notification::compose;
 use aurora_restore_core::domain::operation::{self, FailedStep, NotificationState, Operation, Status};
 use aurora_restore_core::domain::outcome::{Outcome, StepOutput};
 use aurora_restore_core::domain::request::{parse, target_of};
+use aurora_restore_core::domain::sabotage::Sabotage;
 use aurora_restore_core::domain::step::Step;
 use aurora_restore_core::domain::timestamp;
 use aurora_restore_core::{Context, StepError};
@@ -122,7 +123,12 @@ async fn tell_of_refusal(
         Some(FailedStep { step: Step::Preflight, name: error.name.clone(), message: error.message.clone() });
     // Into a trail of its own: the other execution's is being written.
     let trail = Operation { operation_id: own_trail(known, envelope), ..refused.clone() };
-    publish(context, &refused, &trail, None).await?;
+    // The trail is all that is kept of a refusal: it tells whether it was told before.
+    let last = context.audit.last(&trail.operation_id).await?.map(|record| record.entry);
+    let told = last.filter(|entry| entry.action == "sns:Publish");
+    if told.as_ref().is_none_or(|entry| entry.outcome.as_deref() != Some("ok")) {
+        publish(context, &refused, &trail, told.map(|_| Status::Failed)).await?;
+    }
     Ok(StepOutput {
         operation_id: known.operation_id.clone(),
         step,
@@ -174,6 +180,9 @@ async fn work(context: &Context, operation: &mut Operation, failed: Option<Faile
 /// # Errors
 /// A transient one, so that the state machine repeats the step: but not for ever, since the failure itself must be told.
 async fn protect_again(context: &Context, operation: &mut Operation) -> Result<Option<String>, StepError> {
+    if Sabotage::LeaveUnprotected.is_on() {
+        return Ok(None);
+    }
     let Some((request, replaced)) = operation.request.as_ref().zip(operation.replaced.as_ref()) else {
         return Ok(None);
     };
@@ -183,7 +192,7 @@ async fn protect_again(context: &Context, operation: &mut Operation) -> Result<O
     let id = request.target_cluster_id.clone();
     let protected = async {
         let target = context.rds.cluster(&id).await?;
-        if !needs_protection_again(replaced, target.as_ref()) {
+        if !needs_protection_again(replaced, target.as_ref(), context.clock.now()) {
             return Ok(target.is_some_and(|target| target.deletion_protection));
         }
         let call = context.rds.set_deletion_protection(&id, true);
@@ -207,6 +216,9 @@ async fn protect_again(context: &Context, operation: &mut Operation) -> Result<O
 /// The outcome to tell. A restore is a success only if its verification passed, whoever asks.
 fn outcome(operation: &Operation, failed: Option<&FailedStep>) -> Result<Status, Failure> {
     if failed.is_some() {
+        if Sabotage::FailureLooksLikeSuccess.is_on() {
+            return Ok(Status::Succeeded);
+        }
         return Ok(Status::Failed);
     }
     let plan_only = operation.request.as_ref().is_some_and(|request| request.plan_only);
@@ -242,6 +254,9 @@ async fn close(
         let target = operation.target.clone().unwrap_or_else(|| "-".into());
         let detail = json!({ "status": outcome, "error": operation.error });
         context.record_event(operation, "aurora-restore:Closed", &target, detail).await?;
+    }
+    if Sabotage::PublishBeforeRecording.is_on() {
+        return Ok(());
     }
     context.store.save(operation, context.clock.now()).await
 }

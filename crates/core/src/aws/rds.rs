@@ -6,6 +6,7 @@ use aurora_restore_domain::cloud::{Cluster, Instance, Snapshot, Tags};
 use aurora_restore_domain::failure::ErrorName;
 use aurora_restore_domain::ids::{ClusterId, InstanceId, SnapshotId};
 use aurora_restore_domain::plan::{ClusterSettings, PlannedInstance};
+use aurora_restore_domain::sabotage::Sabotage;
 use aws_config::{Region, SdkConfig};
 use aws_sdk_rds::Client;
 use aws_sdk_rds::operation::RequestId;
@@ -33,10 +34,11 @@ fn called(answer: &impl RequestId) -> Called<()> {
     Called { value: (), request_id: answer.request_id().map(str::to_owned) }
 }
 
-/// A thing to delete that is not there: gone meanwhile, perhaps by our own earlier call. Worth another look, never a
-/// success by itself.
+/// A deletion that the thing's state forbids: it is gone, perhaps by our own earlier call, or protected. Worth another
+/// look, never a success by itself.
 fn look_again(mut error: AwsError) -> AwsError {
-    if ["DBInstanceNotFound", "DBClusterNotFoundFault", "DBClusterSnapshotNotFoundFault"]
+    // The last one: deletion protection that was seen off is on after all.
+    if ["DBInstanceNotFound", "DBClusterNotFoundFault", "DBClusterSnapshotNotFoundFault", "InvalidParameterCombination"]
         .iter()
         .any(|code| error.is(code))
     {
@@ -48,7 +50,7 @@ fn look_again(mut error: AwsError) -> AwsError {
 fn found<T>(answer: Result<T, AwsError>, not_found: &str) -> Result<Option<T>, AwsError> {
     match answer {
         Ok(value) => Ok(Some(value)),
-        Err(error) if error.is(not_found) => Ok(None),
+        Err(error) if error.is(not_found) || Sabotage::SwallowThrottle.is_on() => Ok(None),
         Err(error) => Err(error),
     }
 }

@@ -6,6 +6,7 @@ use crate::cloud::Snapshot;
 use crate::ids::OperationId;
 use crate::naming::TAG_SOURCE;
 use crate::request::Retention;
+use crate::sabotage::Sabotage;
 use crate::status::{Class, snapshot as class};
 
 /// What to do with our copies of one source.
@@ -28,7 +29,9 @@ pub fn decide(
     now: Instant,
 ) -> Decision {
     let ours = |snapshot: &&Snapshot| {
-        snapshot.is_our_copy() && snapshot.tags.get(TAG_SOURCE).is_some_and(|source| source == source_cluster_arn)
+        Sabotage::RetentionTakesWhatIsNotOurs.is_on()
+            || snapshot.is_our_copy()
+                && snapshot.tags.get(TAG_SOURCE).is_some_and(|source| source == source_cluster_arn)
     };
     let mut copies: Vec<&Snapshot> = snapshots.iter().filter(ours).collect();
     // A copy without a date is being made: as new as can be.

@@ -3,6 +3,7 @@
 use crate::cloud::Snapshot;
 use crate::failure::{ErrorName, Failure};
 use crate::plan::{CopyPlan, Plan};
+use crate::sabotage::Sabotage;
 use crate::status::{Class, snapshot};
 use crate::wait;
 
@@ -44,6 +45,7 @@ pub fn decide(plan: &Plan, copy: Option<&Snapshot>, elapsed_seconds: u64) -> Dec
     };
     match snapshot(&copy.status) {
         Class::Settled => Decision::Done,
+        Class::InProgress if Sabotage::DeleteBeforeCopyIsThere.is_on() => Decision::Done,
         Class::Failed => fail("failed".into()),
         Class::Deleting => fail("is being deleted".into()),
         Class::InProgress | Class::Unknown => Decision::Wait {

@@ -4,6 +4,7 @@ use crate::cloud::{Cluster, Instance};
 use crate::failure::Failure;
 use crate::guards::{self, Refusal};
 use crate::ids::OperationId;
+use crate::sabotage::Sabotage;
 use crate::status::{Class, cluster as cluster_class, instance as instance_class};
 use crate::wait;
 
@@ -100,7 +101,7 @@ pub fn decide(target: Option<&Cluster>, instances: &[Instance], facts: &Facts<'_
     for members in [readers, writers] {
         let ids: Vec<&str> = members.iter().map(|member| member.id.as_str()).collect();
         let left: Vec<String> = ids.iter().filter(|id| !is_deleting(id)).map(|id| id.to_string()).collect();
-        if !left.is_empty() {
+        if !left.is_empty() && !Sabotage::IgnoreMembers.is_on() {
             return Decision::DeleteInstances(left);
         }
     }

@@ -148,6 +148,8 @@ pub(crate) fn replaced() -> Replaced {
         tags: target.tags,
         final_snapshot_id: Some("staging-final-1".into()),
         gone: false,
+        resource_id: target.resource_id.clone(),
+        protection_off_at: Some("2026-11-21T11:00:00.000Z".into()),
         deletion_called_at: None,
         protected_again: false,
     }
