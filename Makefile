@@ -8,7 +8,7 @@ STACK := $(PY) tests/local/stack.py
 ASL_VALIDATOR := .local/node/node_modules/.bin/asl-validator
 CARGO_DENY := .local/deny/bin/cargo-deny
 
-.PHONY: help setup build demo demo-failure stack stop test check format clean
+.PHONY: help setup build demo demo-failure stack stop test sim check format clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{ printf "  make %-14s %s\n", $$1, $$2 }'
@@ -33,10 +33,14 @@ stop: ## stop it
 	@$(STACK) stop
 
 test: setup ## everything, from unit tests to whole restores on the local stack
-	cargo test --locked --workspace --quiet
+	cargo test --locked --workspace --exclude aurora-restore-sim --quiet
 	cargo build --locked --package aurora-restore-steps --bins --quiet
 	$(PY) -m pytest -q -p no:cacheprovider tests/local
 	$(PY) tests/flow/run.py
+
+sim: ## disasters by seed in virtual time (SEEDS=... for another number), and every call of the main scenarios failed in turn
+	cargo test --locked --release --package aurora-restore-sim --quiet
+	cargo run --locked --release --package aurora-restore-sim --quiet -- --seeds $(or $(SEEDS),1000)
 
 check: setup $(ASL_VALIDATOR) $(CARGO_DENY) ## format, lints, dependencies, state machine, generated files, tests
 	cargo fmt --all --check

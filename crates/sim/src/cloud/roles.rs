@@ -1,0 +1,234 @@
+//! The database inside a cluster, as far as steps look into it: roles, rights, logins. The decision what to change is
+//! the product's own (`aurora_restore_domain::roles::diff`); here is only what it looks at and what becomes of it.
+
+use aurora_restore_domain::roles::{
+    Attribute, Attributes, Desired, GrantTarget, Membership, MissingDefault, MissingRight, ObjectKind, Observed,
+    ObservedDatabase, ObservedRole, Privilege, RoleChange, RoleName, ServerVersion,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The one database with data.
+const DATABASE: &str = "app";
+/// Its one schema.
+const SCHEMA: &str = "public";
+
+/// Roles and rights of a server.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Roles {
+    master: RoleName,
+    owner: RoleName,
+    roles: BTreeMap<RoleName, Role>,
+    memberships: BTreeSet<Membership>,
+    rights: BTreeSet<(RoleName, GrantTarget, Privilege)>,
+    defaults: BTreeSet<(RoleName, ObjectKind, RoleName, Privilege)>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Role {
+    seen: ObservedRole,
+    password: Option<String>,
+}
+
+fn role(login: bool, password: Option<&str>) -> Role {
+    let attributes = Attributes {
+        login,
+        superuser: false,
+        create_role: false,
+        create_database: false,
+        replication: false,
+        bypass_row_security: false,
+        inherit: true,
+        connection_limit: -1,
+        expires: false,
+    };
+    let seen = ObservedRole {
+        attributes,
+        comment: None,
+        has_sessions: false,
+        master_acts_as: false,
+        master_may_grant: false,
+        login_works: None,
+    };
+    Role { seen, password: password.map(str::to_owned) }
+}
+
+/// A right on every kind of object.
+fn targets(kind: ObjectKind) -> GrantTarget {
+    GrantTarget::new(kind, SCHEMA.to_owned())
+}
+
+impl Roles {
+    /// Production: its master, an owner without a login, two logins of its applications, and a role that has the name
+    /// of a declared user but production's password.
+    pub fn of_production(master_password: &str) -> Option<Self> {
+        let name = |text: &str| RoleName::try_from(text).ok();
+        let (master, owner) = (name("master")?, name("app_owner")?);
+        let mut roles = BTreeMap::new();
+        let mut boss = role(true, Some(master_password));
+        boss.seen.attributes.create_role = true;
+        boss.seen.attributes.create_database = true;
+        roles.insert(master.clone(), boss);
+        roles.insert(owner.clone(), role(false, None));
+        roles.insert(name("prod_app")?, role(true, Some("of-production-app")));
+        let mut reader = role(true, Some("of-production-reader"));
+        reader.seen.has_sessions = true;
+        roles.insert(name("prod_reader")?, reader);
+        roles.insert(name("readonly_user")?, role(true, Some("of-production-readonly")));
+        for predefined in ["pg_monitor", "pg_signal_backend"] {
+            let mut known = role(false, None);
+            known.seen.master_may_grant = true;
+            roles.insert(name(predefined)?, known);
+        }
+        let (memberships, rights, defaults) = Default::default();
+        Some(Self { master, owner, roles, memberships, rights, defaults })
+    }
+
+    /// Whether this password lets this role in.
+    pub fn lets_in(&self, name: &RoleName, password: &str) -> bool {
+        self.roles
+            .get(name)
+            .is_some_and(|role| role.seen.attributes.login && role.password.as_deref() == Some(password))
+    }
+
+    /// Roles that can log in and that are neither the master nor in `declared`.
+    pub fn strangers(&self, declared: &[&str]) -> Vec<String> {
+        let can = self.roles.iter().filter(|(name, role)| **name != self.master && role.seen.attributes.login);
+        can.map(|(name, _)| name.to_string()).filter(|name| !declared.contains(&name.as_str())).collect()
+    }
+
+    /// The master gets a new password.
+    pub fn set_master_password(&mut self, password: &str) {
+        if let Some(master) = self.roles.get_mut(&self.master) {
+            master.password = Some(password.to_owned());
+        }
+    }
+
+    /// What the master sees. `password_of` tells a declared user's.
+    pub fn observe(&self, desired: &Desired, password_of: impl Fn(&RoleName) -> Option<String>) -> Observed {
+        let mut roles: BTreeMap<RoleName, ObservedRole> =
+            self.roles.iter().map(|(name, role)| (name.clone(), role.seen.clone())).collect();
+        for user in desired.declared() {
+            if let Some(seen) = roles.get_mut(&user.role) {
+                seen.login_works = password_of(&user.role).map(|password| self.lets_in(&user.role, &password));
+            }
+        }
+        let mut database = ObservedDatabase {
+            name: DATABASE.into(),
+            reachable: true,
+            owners: BTreeSet::from([self.owner.clone()]),
+            missing: vec![],
+            missing_defaults: vec![],
+            open_schemas: vec![],
+        };
+        let makers: BTreeSet<&RoleName> =
+            [&self.owner, &self.master].into_iter().chain(desired.object_makers()).collect();
+        for user in desired.declared() {
+            for kind in ObjectKind::ALL {
+                for privilege in user.profile.rights(kind) {
+                    let (role, privilege) = (user.role.clone(), *privilege);
+                    let target = targets(kind);
+                    if !self.rights.contains(&(role.clone(), target.clone(), privilege)) {
+                        let owner = self.owner.clone();
+                        database.missing.push(MissingRight { role: role.clone(), target, privilege, owner });
+                    }
+                    if kind == ObjectKind::Database {
+                        continue;
+                    }
+                    for maker in &makers {
+                        let entry = ((*maker).clone(), kind, role.clone(), privilege);
+                        if **maker != role && !self.defaults.contains(&entry) {
+                            let (owner, kind, role, privilege) = entry;
+                            database.missing_defaults.push(MissingDefault { owner, role, kind, privilege });
+                        }
+                    }
+                }
+            }
+        }
+        Observed {
+            version: ServerVersion(160_004),
+            master: self.master.clone(),
+            roles,
+            memberships: self.memberships.clone(),
+            databases: vec![database],
+            notes: vec![],
+        }
+    }
+
+    /// Makes the changes of the whole server, or those of the databases.
+    pub fn apply(
+        &mut self,
+        changes: &[RoleChange],
+        in_databases: bool,
+        password_of: impl Fn(&RoleName) -> Option<String>,
+    ) {
+        for change in changes.iter().filter(|change| change.database().is_some() == in_databases) {
+            self.change(change, &password_of);
+        }
+    }
+
+    fn change(&mut self, change: &RoleChange, password_of: &impl Fn(&RoleName) -> Option<String>) {
+        match change {
+            RoleChange::LockLogin { role, comment } => {
+                if let Some(role) = self.roles.get_mut(role) {
+                    role.seen.attributes.login = false;
+                    role.seen.comment = Some(comment.clone());
+                }
+            }
+            RoleChange::RevokeMembership { role, member, .. } => {
+                self.memberships.retain(|known| known.role != *role || known.member != *member);
+            }
+            RoleChange::EndSessions { role } => {
+                if let Some(role) = self.roles.get_mut(role) {
+                    role.seen.has_sessions = false;
+                }
+            }
+            RoleChange::CreateRole { role: name } => {
+                self.roles.entry(name.clone()).or_insert_with(|| role(true, None));
+            }
+            RoleChange::SetAttributes { role, attributes } => {
+                if let Some(role) = self.roles.get_mut(role) {
+                    for attribute in attributes {
+                        set(&mut role.seen.attributes, *attribute);
+                    }
+                }
+            }
+            RoleChange::SetPassword { role } => {
+                let password = password_of(role);
+                if let Some(role) = self.roles.get_mut(role) {
+                    role.password = password;
+                }
+            }
+            RoleChange::GrantMembership { role, member } => {
+                let membership = Membership { role: role.clone(), member: member.clone(), grantor: None };
+                self.memberships.insert(membership);
+                if *member == self.master
+                    && let Some(role) = self.roles.get_mut(role)
+                {
+                    role.seen.master_acts_as = true;
+                }
+            }
+            RoleChange::Grant { target, role, privileges, .. } => {
+                let rights = privileges.iter().map(|privilege| (role.clone(), target.clone(), *privilege));
+                self.rights.extend(rights);
+            }
+            RoleChange::GrantDefault { owner, kind, role, privileges, .. } => {
+                let rights = privileges.iter().map(|privilege| (owner.clone(), *kind, role.clone(), *privilege));
+                self.defaults.extend(rights);
+            }
+        }
+    }
+}
+
+fn set(attributes: &mut Attributes, attribute: Attribute) {
+    match attribute {
+        Attribute::Login => attributes.login = true,
+        Attribute::Inherit => attributes.inherit = true,
+        Attribute::NoSuperuser => attributes.superuser = false,
+        Attribute::NoCreateRole => attributes.create_role = false,
+        Attribute::NoCreateDatabase => attributes.create_database = false,
+        Attribute::NoReplication => attributes.replication = false,
+        Attribute::NoBypassRowSecurity => attributes.bypass_row_security = false,
+        Attribute::NoConnectionLimit => attributes.connection_limit = -1,
+        Attribute::NoExpiry => attributes.expires = false,
+    }
+}

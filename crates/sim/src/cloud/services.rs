@@ -1,0 +1,82 @@
+//! Secrets Manager, KMS, SNS, Step Functions: the calls that the product makes.
+
+use super::model::Published;
+use super::wire::{Call, Fault, Reply, Xml, fault};
+use super::{Effect, World};
+use serde_json::{Value, json};
+
+/// Answers a call.
+pub(super) fn answer(world: &mut World, call: &Call) -> Result<Reply, Fault> {
+    match (call.service, call.action.as_str()) {
+        ("secretsmanager", "GetSecretValue") => {
+            let name = call.json["SecretId"].as_str().unwrap_or_default();
+            match world.secrets.get(name) {
+                Some(text) => {
+                    let body = json!({ "Name": name, "SecretString": text, "VersionStages": ["AWSCURRENT"] });
+                    Ok(Reply::new(body.to_string(), "a value"))
+                }
+                None => fault("ResourceNotFoundException", "Secrets Manager can't find the specified secret."),
+            }
+        }
+        ("kms", "DescribeKey") => {
+            let id = call.json["KeyId"].as_str().unwrap_or_default();
+            match world.key(&call.region, id) {
+                Some((arn, state)) => {
+                    let key_id = arn.rsplit('/').next().unwrap_or_default();
+                    let body = json!({ "KeyMetadata": { "Arn": arn, "KeyId": key_id, "KeyState": state } });
+                    Ok(Reply::new(body.to_string(), state))
+                }
+                None => fault("NotFoundException", format!("Key '{id}' does not exist")),
+            }
+        }
+        ("states", "DescribeExecution") => {
+            let arn = call.json["executionArn"].as_str().unwrap_or_default();
+            match world.executions.get(arn) {
+                Some(status) => {
+                    let body = json!({
+                        "executionArn": arn, "status": status, "startDate": 0.0,
+                        "stateMachineArn": "arn:aws:states:us-west-2:123456789012:stateMachine:aurora-restore",
+                    });
+                    Ok(Reply::new(body.to_string(), status.clone()))
+                }
+                None => fault("ExecutionDoesNotExist", format!("Execution Does Not Exist: '{arn}'")),
+            }
+        }
+        ("sns", "Publish") => publish(world, call),
+        (service, action) => fault("InvalidAction", format!("the simulated {service} has no {action}")),
+    }
+}
+
+fn publish(world: &mut World, call: &Call) -> Result<Reply, Fault> {
+    if call.form.get("TopicArn") != Some(world.scene.topic_arn.as_str()) {
+        return fault("NotFound", "Topic does not exist");
+    }
+    let message: Value = serde_json::from_str(call.form.get("Message").unwrap_or_default()).unwrap_or_default();
+    let text = message["email"].as_str().unwrap_or_default().to_owned();
+    let machine: Value = serde_json::from_str(message["sqs"].as_str().unwrap_or_default()).unwrap_or_default();
+    let attribute = |number: u32| {
+        let prefix = format!("MessageAttributes.entry.{number}");
+        let name = call.form.get(&format!("{prefix}.Name"))?;
+        Some((name, call.form.get(&format!("{prefix}.Value.StringValue"))?))
+    };
+    let status = (1..).map_while(attribute).find(|(name, _)| *name == "status").map(|(_, value)| value.to_owned());
+    world.effect(call, &Effect::Publish);
+    let told = Published {
+        at_us: world.time.now_us(),
+        status: status.clone().unwrap_or_default(),
+        operation_id: machine["operation_id"].as_str().unwrap_or_default().to_owned(),
+        execution_arn: world.caller().map(|caller| caller.execution_arn.clone()).unwrap_or_default(),
+        says_repeat: text.contains("This is a repeat") || text.contains("This corrects"),
+        text,
+    };
+    if world.scene.shows_messages {
+        let text = told.text.clone();
+        for line in text.lines() {
+            world.line("", &format!("    | {line}"));
+        }
+    }
+    world.published.push(told);
+    let mut xml = Xml::default();
+    xml.leaf("MessageId", format!("message-{}", world.published.len()));
+    Ok(Reply::new(xml.0, status.unwrap_or_default()))
+}
