@@ -6,6 +6,7 @@ use crate::cloud::{Effect, World};
 use crate::scenario::{AUDIT, STATE, Scenario};
 use crate::time::at;
 use aurora_restore_domain::cloud::Tags;
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// A promise of the product.
@@ -91,13 +92,12 @@ pub fn judge(world: &mut World, call: &Call, effect: &Effect<'_>) {
         world.violated(Invariant::NotOurs, format!("{name} in {}", call.region));
     }
     // A refused execution tells of itself, in a trail of its own.
-    let of_refusal = world.tables.get(AUDIT).is_some_and(|table| {
-        let last = table
-            .items
-            .iter()
-            .rfind(|((trail, _), _)| trail.starts_with("refused-") || execution_arn.ends_with(trail.as_str()));
-        matches!(effect, Effect::Publish) && last.is_some_and(|(_, item)| text(item, "phase") == "begun")
-    });
+    let of_refusal = matches!(effect, Effect::Publish)
+        && world.tables.get(AUDIT).is_some_and(|table| {
+            let trails: BTreeSet<&str> = table.items.keys().map(|(trail, _)| trail.as_str()).collect();
+            let is_own = |trail: &&str| trail.starts_with("refused-") || execution_arn.ends_with(*trail);
+            trails.into_iter().filter(is_own).any(|trail| has_begun_record(world, trail, &name))
+        });
     if !has_begun_record(world, &operation_id, &name) && !of_refusal {
         world.violated(Invariant::Unaudited, format!("{name} {} of {operation_id}", call.resource()));
     }
@@ -222,6 +222,7 @@ fn judge_deleted_snapshot(world: &mut World, snapshot: &Snapshot, operation_id: 
 }
 
 fn once(world: &mut World, operation_id: &str, what: &str) {
+    world.ever_made.insert((operation_id.to_owned(), what.to_owned()));
     let count = world.made.entry((operation_id.to_owned(), what.to_owned())).or_default();
     *count += 1;
     if *count > 1 && !world.tampered {

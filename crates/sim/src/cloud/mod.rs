@@ -112,6 +112,8 @@ pub struct World {
     pub violations: Vec<Violation>,
     /// Things made, by operation and kind.
     pub made: BTreeMap<(String, String), u32>,
+    /// The same, never forgotten.
+    pub ever_made: BTreeSet<(String, String)>,
     /// A cluster and its instances that somebody deleted.
     pub taken: Option<(Cluster, Vec<Instance>)>,
     /// Somebody waits for the target's name to be free.
@@ -162,6 +164,7 @@ impl World {
             invocations: 0,
             violations: vec![],
             made: BTreeMap::new(),
+            ever_made: BTreeSet::new(),
             taken: None,
             name_wanted: false,
             zombie_wanted: false,

@@ -169,6 +169,13 @@ fn honest(world: &mut World, verdict: &Verdict) {
     let untouched = format!("target cluster {} was not touched", world.scene.target_id);
     let claimed =
         world.published.iter().any(|message| message.execution_arn == verdict.arn && message.text.contains(&untouched));
+    let restored = format!("restored cluster {} (", world.scene.target_id);
+    let claims_restored =
+        world.published.iter().any(|message| message.execution_arn == verdict.arn && message.text.contains(&restored));
+    if claims_restored && !world.ever_made.contains(&(verdict.operation_id.clone(), "cluster".to_owned())) {
+        let what = format!("{}: told of a restored cluster, but none was restored", verdict.arn);
+        world.violated(Invariant::Disagree, what);
+    }
     if claimed && world.touched.contains(&verdict.arn) {
         world.violated(
             Invariant::Disagree,
@@ -192,7 +199,9 @@ pub fn at_the_end(world: &mut World, verdicts: &[Verdict], last: bool) {
         world.violated(Invariant::NotOurs, format!("{arn} is not as it was"));
     }
     // Who stops an execution by hand takes its cleaning up away too; the next one does it.
-    if !verdicts.last().is_some_and(|verdict| verdict.ended == Ended::Aborted) {
+    let stopped = |verdict: &Verdict| verdict.ended == Ended::Aborted;
+    let is_left = if last { verdicts.last().is_some_and(stopped) } else { verdicts.iter().any(stopped) };
+    if !is_left {
         protection(world);
     }
     let ends: BTreeMap<&str, &Ended> = verdicts.iter().map(|v| (v.operation_id.as_str(), &v.ended)).collect();
