@@ -35,7 +35,6 @@ stop: ## stop it
 test: setup ## everything, from unit tests to whole restores on the local stack
 	cargo test --locked --workspace --exclude aurora-restore-sim --quiet
 	cargo build --locked --package aurora-restore-steps --bins --quiet
-	$(PY) -m pytest -q -p no:cacheprovider tests/local
 	$(PY) tests/flow/run.py
 
 sim: ## disasters by seed in virtual time (SEEDS=... for another number), and every call of the main scenarios failed in turn
