@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-SIDE_BY_SIDE = 3
+SIDE_BY_SIDE = 4
 # The longest first, so that none of them is left over at the end; files not named here come after.
 LONGEST = ["test_failures.py", "test_bad_input.py", "test_variants.py", "test_happy.py"]
 

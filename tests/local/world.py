@@ -97,7 +97,7 @@ class World:
                 entered = [event["stateEnteredEventDetails"]["name"] for event in events if "stateEnteredEventDetails" in event]
                 self.stack.client("stepfunctions").stop_execution(executionArn=arn)
                 raise TimeoutError(f"{arn} still runs after {patience_seconds} s; last states: {entered[-8:]}")
-            time.sleep(0.1)
+            time.sleep(0.25)
 
     def run(self, request=None, name=None, patience_seconds=PATIENCE_SECONDS):
         return self.wait(self.start(request, name), patience_seconds)
