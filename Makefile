@@ -37,8 +37,9 @@ test: setup ## everything, from unit tests to whole restores on the local stack
 	cargo build --locked --package aurora-restore-steps --bins --quiet
 	$(PY) tests/flow/run.py
 
-sim: ## disasters by seed in virtual time (SEEDS=... for another number), and every call of the main scenarios failed in turn
+sim: ## disasters by seed in virtual time (SEEDS=... for another number), every call of the main scenarios failed in turn, and deliberate defects found
 	cargo test --locked --release --package aurora-restore-sim --quiet
+	cargo test --locked --release --package aurora-restore-sim --features sabotage --test teeth --quiet
 	cargo run --locked --release --package aurora-restore-sim --quiet -- --seeds $(or $(SEEDS),1000)
 
 check: setup $(ASL_VALIDATOR) $(CARGO_DENY) ## format, lints, dependencies, state machine, generated files, tests
