@@ -169,28 +169,30 @@ pub struct Base {
 /// nothing to go by.
 pub fn base(target: Option<&Cluster>, instances: &[Instance], earlier: &[Operation]) -> Base {
     let unfinished = earlier.iter().take_while(|operation| operation.status != Status::Succeeded);
-    let former =
-        unfinished.filter_map(|operation| Some((&operation.operation_id, operation.replaced.as_ref()?))).next();
+    let remembered: Vec<_> =
+        unfinished.filter_map(|operation| Some((&operation.operation_id, operation.replaced.as_ref()?))).collect();
     let mut base = Base::default();
     if let Some(target) = target {
         base.settings = Some(settings_of(target));
         base.instances = instances_of(target, instances);
         base.tags.clone_from(&target.tags);
     }
-    if let Some((id, former)) = former {
+    if let Some((id, former)) = remembered.first() {
         match &mut base.settings {
             None => {
                 base.settings = Some(former.settings.clone());
                 base.tags.clone_from(&former.tags);
-                base.remembered_by = Some(id.clone());
+                base.remembered_by = Some((*id).clone());
             }
             // Turned off by that operation, which then stopped.
             Some(settings) => settings.deletion_protection |= former.settings.deletion_protection,
         }
-        if base.instances.is_empty() && !former.instances.is_empty() {
-            base.instances.clone_from(&former.instances);
-            base.remembered_by = Some(id.clone());
-        }
+    }
+    // What the latest replaced may itself have been half-made and without instances: then those of the one before.
+    let with_instances = remembered.iter().find(|(_, former)| !former.instances.is_empty());
+    if let Some((id, former)) = with_instances.filter(|_| base.instances.is_empty()) {
+        base.instances.clone_from(&former.instances);
+        base.remembered_by = Some((*id).clone());
     }
     base.tags.retain(|key, _| !key.starts_with("aws:") && !key.starts_with(TAG_PREFIX));
     base
@@ -262,6 +264,15 @@ mod tests {
         let base = base(Some(&half_made), &[], &[failed("half-way", true)]);
         assert_eq!(base.instances.len(), 1);
         assert!(base.settings.unwrap().deletion_protection, "it was on before that operation turned it off");
+    }
+
+    #[test]
+    fn instances_come_from_the_last_operation_that_saw_any() {
+        // The second night replaced what the first had left half-made, a cluster without instances, and failed, too.
+        let mut second = failed("second-night", true);
+        second.replaced.as_mut().unwrap().instances.clear();
+        let base = base(None, &[], &[second, failed("first-night", true)]);
+        assert_eq!((base.instances.len(), base.remembered_by.unwrap().as_str()), (1, "first-night"));
     }
 
     #[test]
