@@ -15,6 +15,9 @@ use std::collections::BTreeMap;
 /// year of them.
 pub const EXPIRES_AFTER_SECONDS: i64 = 400 * 24 * 3600;
 
+/// Executions that an operation remembers: a state item is read with every step.
+const FORMER_EXECUTIONS_KEPT: usize = 5;
+
 /// Where an operation stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -84,6 +87,9 @@ pub struct Operation {
     pub notification: Option<NotificationState>,
     /// Why it failed.
     pub error: Option<FailedStep>,
+    /// The executions that drove it before and failed, the latest last.
+    #[serde(default)]
+    pub former: Vec<FormerExecution>,
     /// Per step.
     #[serde(default)]
     pub timings: BTreeMap<String, Timing>,
@@ -242,6 +248,17 @@ pub struct NotificationState {
     pub outcome: Status,
 }
 
+/// An execution that drove the operation before another went on with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FormerExecution {
+    /// Its ARN; `None` when the steps were invoked by hand.
+    pub execution_arn: Option<String>,
+    /// Why it failed.
+    pub error: Option<FailedStep>,
+    /// How its end was told: it may be about to tell it when another takes over.
+    pub notification: Option<NotificationState>,
+}
+
 /// Why an operation failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailedStep {
@@ -288,12 +305,25 @@ impl Operation {
             archive: None,
             notification: None,
             error: None,
+            former: vec![],
             timings: BTreeMap::new(),
             started_at: timestamp(now),
             updated_at: timestamp(now),
             finished_at: None,
             expires_at: now.unix_timestamp() + EXPIRES_AFTER_SECONDS,
         }
+    }
+
+    /// The executions that drove it so far, this one last; those of long ago are in the audit trail.
+    pub fn executions_so_far(&self) -> Vec<FormerExecution> {
+        let this = FormerExecution {
+            execution_arn: self.execution_arn.clone(),
+            error: self.error.clone(),
+            notification: self.notification.clone(),
+        };
+        let mut all: Vec<_> = self.former.iter().cloned().chain([this]).collect();
+        all.drain(..all.len().saturating_sub(FORMER_EXECUTIONS_KEPT));
+        all
     }
 
     /// The request and the plan, which every step after preflight needs.

@@ -4,7 +4,7 @@
 use crate::cloud::{Cluster, Instance};
 use crate::ids::{InstanceId, OperationId, SnapshotId};
 use crate::naming::TAG_PREFIX;
-use crate::operation::{Operation, Status};
+use crate::operation::{Operation, Replaced, Status};
 use crate::request::{InstanceSpec, RequestedSettings, ServerlessV2};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -164,35 +164,62 @@ pub struct Base {
     pub remembered_by: Option<OperationId>,
 }
 
+/// What an earlier operation knows of the cluster that bore the target's name.
+struct Memory<'a> {
+    of: &'a OperationId,
+    settings: &'a ClusterSettings,
+    instances: Vec<InstanceSpec>,
+    tags: &'a BTreeMap<String, String>,
+    /// Whether it had begun to take that cluster away, which includes its protection.
+    began: bool,
+}
+
+impl<'a> Memory<'a> {
+    /// What it remembered of the cluster before it began to delete it; else, when that had gone by other hands, what it
+    /// had planned to put in its place.
+    fn of(operation: &'a Operation) -> Option<Self> {
+        let of = &operation.operation_id;
+        if let Some(Replaced { settings, instances, tags, .. }) = &operation.replaced {
+            return Some(Self { of, settings, instances: instances.clone(), tags, began: true });
+        }
+        let plan = operation.plan.as_ref().filter(|_| operation.status != Status::Planned)?;
+        let Plan { settings, instances, tags, replaces, .. } = plan;
+        (replaces.is_some() || operation.cluster.is_some()).then(|| {
+            let instances = instances.iter().map(|planned| planned.spec.clone()).collect();
+            Self { of, settings, instances, tags, began: false }
+        })
+    }
+}
+
 /// What to take settings from: `target` as it stands, completed by what the latest of `earlier` operations on it, newest
-/// first, remembered before it failed. One night that fails between deletion and restore must not leave the next with
+/// first, knew of it before it failed. One night that fails between deletion and restore must not leave the next with
 /// nothing to go by.
 pub fn base(target: Option<&Cluster>, instances: &[Instance], earlier: &[Operation]) -> Base {
     let unfinished = earlier.iter().take_while(|operation| operation.status != Status::Succeeded);
-    let remembered: Vec<_> =
-        unfinished.filter_map(|operation| Some((&operation.operation_id, operation.replaced.as_ref()?))).collect();
+    let known: Vec<_> = unfinished.filter_map(Memory::of).collect();
     let mut base = Base::default();
     if let Some(target) = target {
         base.settings = Some(settings_of(target));
         base.instances = instances_of(target, instances);
         base.tags.clone_from(&target.tags);
     }
-    if let Some((id, former)) = remembered.first() {
-        match &mut base.settings {
-            None => {
-                base.settings = Some(former.settings.clone());
-                base.tags.clone_from(&former.tags);
-                base.remembered_by = Some((*id).clone());
-            }
-            // Turned off by that operation, which then stopped.
-            Some(settings) => settings.deletion_protection |= former.settings.deletion_protection,
+    match (&mut base.settings, known.first()) {
+        (None, Some(former)) => {
+            base.settings = Some(former.settings.clone());
+            base.tags.clone_from(former.tags);
+            base.remembered_by = Some(former.of.clone());
         }
+        // Turned off by that operation, which then stopped.
+        (Some(settings), Some(former)) if former.began => {
+            settings.deletion_protection |= former.settings.deletion_protection;
+        }
+        _ => {}
     }
     // What the latest replaced may itself have been half-made and without instances: then those of the one before.
-    let with_instances = remembered.iter().find(|(_, former)| !former.instances.is_empty());
-    if let Some((id, former)) = with_instances.filter(|_| base.instances.is_empty()) {
+    let with_instances = known.iter().find(|former| !former.instances.is_empty());
+    if let Some(former) = with_instances.filter(|_| base.instances.is_empty()) {
         base.instances.clone_from(&former.instances);
-        base.remembered_by = Some((*id).clone());
+        base.remembered_by = Some(former.of.clone());
     }
     base.tags.retain(|key, _| !key.starts_with("aws:") && !key.starts_with(TAG_PREFIX));
     base
@@ -273,6 +300,20 @@ mod tests {
         second.replaced.as_mut().unwrap().instances.clear();
         let base = base(None, &[], &[second, failed("first-night", true)]);
         assert_eq!((base.instances.len(), base.remembered_by.unwrap().as_str()), (1, "first-night"));
+    }
+
+    #[test]
+    fn a_target_that_others_deleted_leaves_what_was_planned_in_its_place() {
+        let mut planned = failed("planned", false);
+        planned.plan = Some(fixtures::plan());
+        let base = base(None, &[], std::slice::from_ref(&planned));
+        assert_eq!(base.instances.len(), fixtures::plan().instances.len());
+        assert_eq!(base.remembered_by.unwrap().as_str(), "planned");
+        assert_eq!(base.settings, Some(fixtures::plan().settings));
+
+        planned.status = Status::Planned;
+        let base = super::base(None, &[], &[planned]);
+        assert_eq!(base, Base::default(), "a plan that nobody meant to carry out");
     }
 
     #[test]

@@ -121,13 +121,22 @@ async fn tell_of_refusal(
     refused.finished_at = Some(timestamp(now));
     refused.error =
         Some(FailedStep { step: Step::Preflight, name: error.name.clone(), message: error.message.clone() });
+    // It may have driven the operation, failed, and been about to tell that when this one took over.
+    let former = known.former.iter().rev().find(|former| former.execution_arn.as_deref() == execution_arn);
+    if let Some(failed) = former.and_then(|former| former.error.as_ref()).filter(|failed| failed.name == error.name) {
+        refused.error = Some(failed.clone());
+    }
+    let told_there = former.and_then(|former| former.notification.as_ref());
+    let is_told_there = told_there.is_some_and(|told| told.published_at.is_some());
     // Into a trail of its own: the other execution's is being written.
     let trail = Operation { operation_id: own_trail(known, envelope), ..refused.clone() };
-    // The trail is all that is kept of a refusal: it tells whether it was told before.
+    // That trail is all that is kept of a refusal: it tells whether it was told before.
     let last = context.audit.last(&trail.operation_id).await?.map(|record| record.entry);
     let told = last.filter(|entry| entry.action == "sns:Publish");
-    if told.as_ref().is_none_or(|entry| entry.outcome.as_deref() != Some("ok")) {
-        publish(context, &refused, &trail, told.map(|_| Status::Failed)).await?;
+    let is_told = is_told_there || told.as_ref().is_some_and(|entry| entry.outcome.as_deref() == Some("ok"));
+    if !is_told {
+        let may_be_told = told.is_some() || told_there.is_some();
+        publish(context, &refused, &trail, may_be_told.then_some(Status::Failed)).await?;
     }
     Ok(StepOutput {
         operation_id: known.operation_id.clone(),
@@ -178,7 +187,7 @@ async fn work(context: &Context, operation: &mut Operation, failed: Option<Faile
 /// Answers what to tell when that is not to be had.
 ///
 /// # Errors
-/// A transient one, so that the state machine repeats the step: but not for ever, since the failure itself must be told.
+/// One that the state machine repeats the step for: but not for ever, since the failure itself must be told.
 async fn protect_again(context: &Context, operation: &mut Operation) -> Result<Option<String>, StepError> {
     if Sabotage::LeaveUnprotected.is_on() {
         return Ok(None);
@@ -208,7 +217,14 @@ async fn protect_again(context: &Context, operation: &mut Operation) -> Result<O
             }
             Ok(None)
         }
-        Err(error) if error.name().is_transient() && attempts < PROTECTION_ATTEMPTS => Err(error),
+        // Also what looks final: a right that is just being granted takes a minute to hold everywhere.
+        Err(mut error) if attempts < PROTECTION_ATTEMPTS => {
+            if !error.name().is_transient() {
+                error.failure.what = format!("{}: {}", error.name(), error.failure.what);
+                error.failure.name = ErrorName::ServiceUnavailable;
+            }
+            Err(error)
+        }
         Err(error) => Ok(Some(format!("Deletion protection of cluster {id} could NOT be turned on again: {error}"))),
     }
 }

@@ -117,6 +117,7 @@ async fn open(
     // It goes on: what was made stays known, times and outcome begin anew.
     let again = Operation {
         version: known.version,
+        former: known.executions_so_far(),
         plan: known.plan,
         copy: known.copy,
         replaced: known.replaced.map(|replaced| Replaced { protected_again: false, ..replaced }),
