@@ -9,15 +9,16 @@ import json
 import re
 import time
 from datetime import datetime
+from pathlib import Path
 
 from postgres import PRODUCTION_LOGINS
 from seed import STATE_TABLE
 
 ACCOUNT = "123456789012"
-HAPPY = [
-    "Preflight", "ChoosePath", "CopySnapshot", "CheckCopy", "IsCopyAvailable", "DeleteCluster", "IsClusterGone", "RestoreCluster",
-    "CheckRestore", "IsClusterReady", "SetupDbUsers", "VerifyRestore", "ArchiveSnapshot", "Notify", "Succeeded",
-]  # fmt: skip
+# The order of states in each scenario as the simulator's walker goes through the same definition (crates/sim/tests/walk.rs).
+# Every execution here is compared with it, so that the two interpreters can be trusted alike.
+WALKED = json.loads((Path(__file__).resolve().parent.parent / "golden" / "states.json").read_text())
+HAPPY = WALKED["Happy"]
 STEP_OF_STATE = {
     "Preflight": "preflight", "CopySnapshot": "copy-snapshot", "CheckCopy": "check-copy", "DeleteCluster": "delete-cluster",
     "RestoreCluster": "restore-cluster", "CheckRestore": "check-restore", "SetupDbUsers": "setup-db-users",
@@ -77,7 +78,7 @@ def way(run):
 
 def way_until(state):
     """The way of a run that fails in this state."""
-    return [*HAPPY[: HAPPY.index(state) + 1], "NotifyFailure", "Failed"]
+    return WALKED[f"fails in {state}"]
 
 
 def check_execution(run, states, error=None):
@@ -105,17 +106,25 @@ def retries(run):
 # The state item
 
 
+def state_writes(world):
+    """The puts into the state table that worked: alone, or in one transaction with a check of the target's lock."""
+    puts = []
+    for call in world.calls("dynamodb"):
+        parameters = call["parameters"]
+        if call["status"] == 200 and call["action"] == "PutItem":
+            puts.append(parameters)
+        if call["status"] == 200 and call["action"] == "TransactWriteItems":
+            puts += [item["Put"] for item in parameters["TransactItems"] if "Put" in item]
+    return [put for put in puts if put["TableName"] == STATE_TABLE]
+
+
 def check_item(world, run, status, states):
     """What holds for every operation that is over, whatever its end."""
     item = run.item
     assert item["status"] == status and item["step"] == "notify" and item["execution_arn"] == run.arn
-    writes = [
-        call for call in world.calls("dynamodb", action="PutItem")
-        if call["status"] == 200 and call["parameters"]["TableName"] == STATE_TABLE
-        and call["parameters"]["Item"]["operation_id"] == {"S": run.operation_id}
-    ]  # fmt: skip
+    writes = [put for put in state_writes(world) if put["Item"]["operation_id"] == {"S": run.operation_id}]
     assert item["version"] == len(writes) - 1, "every write raises the version by one"
-    conditions = [call["parameters"].get("ConditionExpression") for call in writes]
+    conditions = [put.get("ConditionExpression") for put in writes]
     assert all(conditions), "every write is conditional"
     started, finished, updated = (instant(item[name]) for name in ("started_at", "finished_at", "updated_at"))
     assert started <= finished <= updated

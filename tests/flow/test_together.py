@@ -11,10 +11,10 @@ def test_two_restores_of_one_target(world):
     runs = sorted((world.wait(arn) for arn in arns), key=lambda run: run.status)
     refused, worked = runs
     assert (refused.status, worked.status) == ("FAILED", "SUCCEEDED"), [run.cause for run in runs]
-    checks.check_execution(refused, checks.way_until("Preflight"), "TargetLocked")
+    checks.check_execution(refused, checks.WALKED["two at once: run-1b"], "TargetLocked")
     checks.check_error(refused, "TargetLocked", "preflight", f"operation {worked.operation_id}", "nothing was touched", "wait for it to end")
     checks.check_item(world, refused, "failed", ["Preflight", "NotifyFailure"])
-    checks.check_execution(worked, checks.HAPPY)
+    checks.check_execution(worked, checks.WALKED["two at once: run-1"])
     checks.check_item(world, worked, "succeeded", checks.HAPPY)
     whole.check_restored_item(world, worked, "staging", True, True, [], None)
     assert checks.made(world) == checks.calls_of_a_restore(worked.operation_id)

@@ -17,7 +17,7 @@ def test_the_next_night_replaces_the_last(world):
     done = len(world.rds_calls())
 
     second = world.run({"retention": {"copies": 1}}, name="night-2")
-    checks.check_execution(second, checks.HAPPY)
+    checks.check_execution(second, checks.WALKED["SecondRun"])
     checks.check_item(world, second, "succeeded", checks.HAPPY)
     old, new = checks.copy_id("night-1"), checks.copy_id("night-2")
     whole.check_restored_item(world, second, "staging", True, True, [old], [new])
@@ -61,6 +61,7 @@ def test_an_unencrypted_source_is_copied_without_a_key(world):
     """The environment names a key, but an unencrypted snapshot takes none; the restored cluster is encrypted as its predecessor was."""
     run = world.run({})
     whole.check_success(world, run)
+    assert checks.way(run) == checks.WALKED["Unencrypted"]
     assert "KmsKeyId" not in checks.call(world, "CopyDBClusterSnapshot") and run.item["plan"]["copy"]["copy"]["kms_key_id"] is None
     assert not {s["DBClusterSnapshotIdentifier"]: s for s in world.snapshots()}[checks.copy_id(run.operation_id)]["StorageEncrypted"]
     cluster, key = world.cluster(), world.seeded.keys["us-west-2"]
@@ -101,6 +102,7 @@ def test_a_target_that_is_not_ours_is_refused(world):
     run = world.run({"target_cluster_id": "payments-legacy"})
     words = ("payments-legacy is not tagged aurora-restore:managed=true", "nothing was touched", '"replace_unmanaged": "payments-legacy"')
     whole.check_failure(world, run, "RefusedUnsafe", "Preflight", *words, target="payments-legacy")
+    assert checks.way(run) == checks.WALKED["NotOurs"]
     checks.check_trail(run, ("notify", "Closed", None), ("notify", "Publish", "ok"))
     for region, things in before.items():
         checks.check_untouched(things, checks.look(world, region))
@@ -130,7 +132,7 @@ def test_a_member_of_a_global_cluster_is_refused(world):
 def test_the_final_snapshot_is_declined_in_words(world):
     """`skip_final_snapshot` deletes without one; protection can be declined too, and archiving switched off."""
     run = world.run({"skip_final_snapshot": True, "deletion_protection": False, "archive_snapshot": False})
-    checks.check_execution(run, checks.HAPPY)
+    checks.check_execution(run, checks.WALKED["NoFinalSnapshot"])
     assert checks.made(world) == checks.calls_of_a_restore(run.operation_id, archive=False)
     checks.check_audit(world)
     deleted = checks.call(world, "DeleteDBCluster")

@@ -1,7 +1,7 @@
 """All sides of one operation at once: what a scenario asserts unless it says otherwise."""
 
 from checks import (
-    DECLARED, HAPPY, INHERITED, STEP_OF_STATE, calls_of_a_restore, check_audit, check_error, check_execution, check_item, check_lock_free,
+    DECLARED, INHERITED, STEP_OF_STATE, WALKED, calls_of_a_restore, check_audit, check_error, check_execution, check_item, check_lock_free,
     check_logins, check_message, check_roles, copy_id, final_id, instant, made, way_until,
 )  # fmt: skip
 
@@ -36,8 +36,9 @@ def check_restored_item(world, run, target, copy, replaced, removed, kept):
 
 def check_success(world, run, target="staging", *, copy=True, replaced=("staging-2", "staging-1"), removed=(), kept=None, **calls):
     """Every side of a restore that went well on a scene of its own. Returns the message's body."""
-    check_execution(run, HAPPY)
-    check_item(world, run, "succeeded", HAPPY)
+    states = WALKED["SameRegion" if not copy else "Happy" if replaced else "NoTarget"]
+    check_execution(run, states)
+    check_item(world, run, "succeeded", states)
     check_restored_item(world, run, target, copy, replaced, removed, kept)
     check_audit(world)
     assert made(world) == calls_of_a_restore(run.operation_id, target, copy=copy, replaced=replaced, removed=removed, **calls)

@@ -7,13 +7,13 @@
 use crate::aws::aws_error;
 use crate::clock::Clock;
 use crate::error::StepError;
-use crate::store::{Store, read};
+use crate::store::{Store, read, refused_conditions};
 use aurora_restore_domain::audit::{Entry, Record};
 use aurora_restore_domain::failure::{ErrorName, Failure};
 use aurora_restore_domain::ids::OperationId;
-use aurora_restore_domain::operation::EXPIRES_AFTER_SECONDS;
+use aurora_restore_domain::operation::{EXPIRES_AFTER_SECONDS, Operation};
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
-use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem};
+use aws_sdk_dynamodb::types::{self, AttributeValue, TransactWriteItem};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
@@ -45,17 +45,54 @@ impl Audit {
         Self { store, table: name.to_owned(), clock }
     }
 
-    /// Appends `entry` to the operation's chain.
+    /// Appends `entry` to the operation's chain. Returns the record.
     ///
     /// # Errors
     /// What DynamoDB says; `StateConflict` when others took the place every time.
-    pub async fn append(&self, operation_id: &OperationId, entry: Entry) -> Result<(), StepError> {
-        let mut attempted: Option<String> = None;
+    pub async fn append(&self, operation_id: &OperationId, entry: Entry) -> Result<Record, StepError> {
+        self.write(operation_id, entry, None, None).await
+    }
+
+    /// The same right after `last`, which this function appended a moment ago: most often nothing came between, and
+    /// the end of the chain need not be read.
+    ///
+    /// # Errors
+    /// As [`Audit::append`].
+    pub async fn append_after(
+        &self,
+        operation_id: &OperationId,
+        entry: Entry,
+        last: Record,
+    ) -> Result<Record, StepError> {
+        self.write(operation_id, entry, Some(last), None).await
+    }
+
+    /// Appends `entry` to the operation's chain only while `operation` has the lock that it took, in one transaction
+    /// with it.
+    ///
+    /// # Errors
+    /// `TargetLocked` when it has not; else as [`Audit::append`].
+    pub async fn append_under_lock(&self, operation: &Operation, entry: Entry) -> Result<Record, StepError> {
+        self.write(&operation.operation_id, entry, None, Some(operation)).await
+    }
+
+    async fn write(
+        &self,
+        operation_id: &OperationId,
+        entry: Entry,
+        mut known: Option<Record>,
+        owner: Option<&Operation>,
+    ) -> Result<Record, StepError> {
+        let mut attempted: Option<Record> = None;
         for _ in 0..ATTEMPTS {
-            let last = self.last(operation_id).await?;
+            let last = match known.take() {
+                Some(known) => Some(known),
+                None => self.last(operation_id).await?,
+            };
             // The place was taken by our own write, whose answer was lost.
-            if last.as_ref().is_some_and(|record| Some(&record.hash) == attempted.as_ref()) {
-                return Ok(());
+            let is_ours = |attempted: &mut Record| last.as_ref().is_some_and(|record| record.hash == attempted.hash);
+            if let Some(ours) = attempted.take_if(is_ours) {
+                return Ok(ours);
             }
             // A call whose end nobody recorded is closed first, so that every begun record has its finished one.
             let orphan = last.as_ref().and_then(|record| record.orphan(&entry));
@@ -64,11 +101,16 @@ impl Audit {
             let previous = last.as_ref().map(|record| (record.timestamp, record.hash.as_str()));
             let now = i64::try_from(self.clock.now().unix_timestamp_nanos() / 1000).unwrap_or(i64::MAX);
             let record = Record::chain(operation_id, entry, previous, now);
-            match self.put(&record, last.as_ref()).await? {
-                true if is_orphan => continue,
-                true => return Ok(()),
-                false if is_orphan => continue,
-                false => attempted = Some(record.hash),
+            match self.put(&record, last.as_ref(), owner).await? {
+                Put::Appended if is_orphan => known = Some(record),
+                Put::Appended => return Ok(record),
+                Put::Taken if is_orphan => {}
+                Put::Taken => attempted = Some(record),
+                // Says who has it; when it is back by now, the next attempt finds out.
+                Put::NotTheOwner => match owner {
+                    Some(owner) => self.store.check_lock(owner).await?,
+                    None => {}
+                },
             }
         }
         Err(Failure::new(
@@ -98,16 +140,16 @@ impl Audit {
         Ok(head.map(|head| head.last))
     }
 
-    /// Appends `record` after `last`; `false` when something else stands there meanwhile.
-    async fn put(&self, record: &Record, last: Option<&Record>) -> Result<bool, StepError> {
+    /// Appends `record` after `last`.
+    async fn put(&self, record: &Record, last: Option<&Record>, owner: Option<&Operation>) -> Result<Put, StepError> {
         let key = head_key(&record.operation_id);
         let expires_at = self.clock.now().unix_timestamp() + EXPIRES_AFTER_SECONDS;
         let head = Head { operation_id: key.clone(), last: record.clone(), expires_at };
-        let appended = Put::builder()
+        let appended = types::Put::builder()
             .table_name(&self.table)
             .set_item(Some(item(record)?))
             .condition_expression("attribute_not_exists(operation_id)");
-        let mut moved = Put::builder().table_name(&self.store.table).set_item(Some(item(&head)?));
+        let mut moved = types::Put::builder().table_name(&self.store.table).set_item(Some(item(&head)?));
         moved = match last {
             None => moved.condition_expression("attribute_not_exists(operation_id)"),
             Some(last) => moved
@@ -116,27 +158,44 @@ impl Audit {
                 .expression_attribute_names("#hash", "hash")
                 .expression_attribute_values(":hash", AttributeValue::S(last.hash.clone())),
         };
-        let mut call = self.store.client.transact_write_items();
+        let unwritable = |error| unwritable(&record.operation_id, error);
+        let mut items = Vec::with_capacity(3);
         for put in [appended, moved] {
-            let put = put.build().map_err(|error| unwritable(&record.operation_id, error))?;
-            call = call.transact_items(TransactWriteItem::builder().put(put).build());
+            items.push(TransactWriteItem::builder().put(put.build().map_err(unwritable)?).build());
         }
-        match call.send().await {
-            Ok(_) => Ok(true),
-            Err(error) if error.as_service_error().is_some_and(is_taken) => Ok(false),
-            Err(error) => {
-                let resource = format!("{}/{}", self.table, record.operation_id);
-                Err(aws_error("dynamodb:TransactWriteItems", resource, error).into())
-            }
+        if let Some(check) = owner.and_then(|owner| self.store.lock_condition(owner)) {
+            items.push(TransactWriteItem::builder().condition_check(check.build().map_err(unwritable)?).build());
+        }
+        match self.store.client.transact_write_items().set_transact_items(Some(items)).send().await {
+            Ok(_) => Ok(Put::Appended),
+            Err(error) => match error.as_service_error().and_then(refusal) {
+                Some(refusal) => Ok(refusal),
+                None => {
+                    let resource = format!("{}/{}", self.table, record.operation_id);
+                    Err(aws_error("dynamodb:TransactWriteItems", resource, error).into())
+                }
+            },
         }
     }
 }
 
-/// Whether a transaction was cancelled because someone else wrote at the same place.
-fn is_taken(error: &TransactWriteItemsError) -> bool {
-    let TransactWriteItemsError::TransactionCanceledException(cancelled) = error else { return false };
-    let mut reasons = cancelled.cancellation_reasons().iter().filter_map(|reason| reason.code());
-    reasons.any(|code| matches!(code, "ConditionalCheckFailed" | "TransactionConflict"))
+/// How an attempt to append ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Put {
+    Appended,
+    /// Someone else wrote at the same place.
+    Taken,
+    /// The lock is not, or no longer, the operation's.
+    NotTheOwner,
+}
+
+/// Why a transaction was cancelled, if by one of our conditions: the lock's is its third.
+fn refusal(error: &TransactWriteItemsError) -> Option<Put> {
+    match refused_conditions(error)[..] {
+        [_, _, true] => Some(Put::NotTheOwner),
+        [true, ..] | [_, true, ..] => Some(Put::Taken),
+        _ => None,
+    }
 }
 
 fn head_key(operation_id: &OperationId) -> String {

@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::error::StepError;
 use crate::secrets::Secrets;
 use crate::store::Store;
-use aurora_restore_domain::audit::{Entry, Phase};
+use aurora_restore_domain::audit::{Entry, Phase, Record};
 use aurora_restore_domain::ids::Region;
 use aurora_restore_domain::operation::Operation;
 use aurora_restore_domain::sabotage::Sabotage;
@@ -80,9 +80,10 @@ impl Context {
         Rds::new(&self.sdk, region.as_str())
     }
 
-    /// Makes a call that changes the target or what belongs to it: only while `operation` holds its lock, and between a
-    /// begun and a finished audit record. The lock is asked for right before the call: a function can outlive its
-    /// execution by a Lambda's 15 minutes, in which another operation may have taken over.
+    /// Makes a call that changes the target or what belongs to it: between a begun and a finished audit record, and only
+    /// while `operation` holds its lock. The begun record is written in one transaction with a check of the lock, right
+    /// before the call: a function can outlive its execution by a Lambda's 15 minutes, in which another operation may
+    /// have taken over.
     ///
     /// # Errors
     /// `TargetLocked` when the lock is another's; else as [`Context::audited`].
@@ -94,8 +95,12 @@ impl Context {
         detail: Value,
         call: impl Future<Output = Result<Called<T>, E>>,
     ) -> Result<T, StepError> {
-        self.store.check_lock(operation).await?;
-        self.audited(operation, action, resource, detail, call).await
+        let entry = self.entry(Phase::Begun, operation, action, resource, detail);
+        let begun = match Sabotage::NoBegunRecord.is_on() {
+            true => None,
+            false => Some(self.audit.append_under_lock(operation, entry.clone()).await?),
+        };
+        self.finish(operation, entry, begun, call).await
     }
 
     /// Makes a call between a begun and a finished audit record.
@@ -111,11 +116,24 @@ impl Context {
         detail: Value,
         call: impl Future<Output = Result<Called<T>, E>>,
     ) -> Result<T, StepError> {
-        let (operation_id, step) = (&operation.operation_id, operation.step);
         let entry = self.entry(Phase::Begun, operation, action, resource, detail);
-        if !Sabotage::NoBegunRecord.is_on() {
-            self.audit.append(operation_id, entry.clone()).await?;
-        }
+        let begun = match Sabotage::NoBegunRecord.is_on() {
+            true => None,
+            false => Some(self.audit.append(&operation.operation_id, entry.clone()).await?),
+        };
+        self.finish(operation, entry, begun, call).await
+    }
+
+    /// Makes the call that `entry` announced in the record `begun`, and records how it ended.
+    async fn finish<T, E: Into<StepError>>(
+        &self,
+        operation: &Operation,
+        entry: Entry,
+        begun: Option<Record>,
+        call: impl Future<Output = Result<Called<T>, E>>,
+    ) -> Result<T, StepError> {
+        let (operation_id, step) = (&operation.operation_id, operation.step);
+        let Entry { action, resource, .. } = &entry;
         tracing::info!(%operation_id, %step, action, resource, "calling {action} for {resource}");
         let result: Result<Called<T>, StepError> = call.await.map_err(Into::into);
         let (outcome, request_id, detail) = match &result {
@@ -123,7 +141,10 @@ impl Context {
             Err(error) => (error.name().to_string(), error.request_id.clone(), Value::String(error.to_string())),
         };
         let finished = Entry { phase: Phase::Finished, outcome: Some(outcome), request_id, detail, ..entry };
-        self.audit.append(operation_id, finished).await?;
+        match begun {
+            Some(begun) => self.audit.append_after(operation_id, finished, begun).await?,
+            None => self.audit.append(operation_id, finished).await?,
+        };
         Ok(result?.value)
     }
 
@@ -139,7 +160,7 @@ impl Context {
         detail: Value,
     ) -> Result<(), StepError> {
         let entry = self.entry(Phase::Event, operation, action, resource, detail);
-        self.audit.append(&operation.operation_id, entry).await
+        self.audit.append(&operation.operation_id, entry).await.map(drop)
     }
 
     fn entry(&self, phase: Phase, operation: &Operation, action: &str, resource: &str, detail: Value) -> Entry {

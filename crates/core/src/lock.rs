@@ -8,7 +8,8 @@ use aurora_restore_domain::lock::{Lock, is_mine};
 use aurora_restore_domain::operation::{Operation, lock_key};
 use aurora_restore_domain::sabotage::Sabotage;
 use aurora_restore_domain::{Instant, timestamp};
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::builders::ConditionCheckBuilder;
+use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck};
 
 impl Store {
     /// Reads the lock on `target` (`<region>#<cluster>`).
@@ -94,9 +95,26 @@ impl Store {
                 target.replace('#', " ")
             ),
         )
-        .left("nothing was touched by this step")
         .next("let the other operation end, then start again")
         .into())
+    }
+
+    /// The condition of a transaction that `operation` still has the lock that it took: its number is nobody else's.
+    /// `None` for an operation that needs none.
+    pub(crate) fn lock_condition(&self, operation: &Operation) -> Option<ConditionCheckBuilder> {
+        if Sabotage::ForgetFence.is_on() {
+            return None;
+        }
+        let target = operation.target.as_ref()?;
+        // Numbers begin with 1: an operation that never took the lock has none.
+        let fence = operation.fence.unwrap_or(0);
+        let check = ConditionCheck::builder()
+            .table_name(&self.table)
+            .key("operation_id", AttributeValue::S(lock_key(target)))
+            .condition_expression("fence = :fence AND held = :held")
+            .expression_attribute_values(":fence", AttributeValue::N(fence.to_string()))
+            .expression_attribute_values(":held", AttributeValue::Bool(true));
+        Some(check)
     }
 
     /// Releases the lock that `operation` took, and nobody else's: by owner and execution, since a function that was killed

@@ -1,14 +1,18 @@
-//! The state table: one item per operation, every write conditional on the version that was read.
+//! The state table: one item per operation, every write conditional on the version that was read, and, while the
+//! operation holds its target's lock, on that lock.
 
 use crate::aws::{AwsError, aws_error};
 use crate::error::StepError;
 use aurora_restore_domain::failure::{ErrorName, Failure};
 use aurora_restore_domain::ids::OperationId;
-use aurora_restore_domain::operation::Operation;
+use aurora_restore_domain::operation::{Operation, Status};
 use aurora_restore_domain::{Instant, timestamp};
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::builders::{ConditionCheckBuilder, PutBuilder};
+use aws_sdk_dynamodb::types::{self, AttributeValue, TransactWriteItem};
+use std::collections::HashMap;
 
 /// Operations that [`Store::recent`] answers: a month of nights.
 const RECENT: i32 = 31;
@@ -89,10 +93,12 @@ impl Store {
         self.put(operation, "attribute_not_exists(operation_id)", None).await
     }
 
-    /// Writes an operation over the version that was read, and raises its version.
+    /// Writes an operation over the version that was read, and raises its version. While it runs and holds the lock on
+    /// its target, the write is conditional on that lock too: an execution that was thought dead writes nothing.
     ///
     /// # Errors
-    /// `StateConflict` when someone else wrote meanwhile; else what DynamoDB says.
+    /// `StateConflict` when someone else wrote meanwhile; `TargetLocked` when the lock is another's; else what DynamoDB
+    /// says.
     pub async fn save(&self, operation: &mut Operation, now: Instant) -> Result<(), StepError> {
         let read = operation.version;
         let mut next = operation.clone();
@@ -105,17 +111,52 @@ impl Store {
 
     async fn put(&self, operation: &Operation, condition: &str, read: Option<u64>) -> Result<(), StepError> {
         let id = operation.operation_id.as_str();
-        let mut item: std::collections::HashMap<String, AttributeValue> =
+        let mut item: HashMap<String, AttributeValue> =
             serde_dynamo::to_item(operation).map_err(|error| unreadable(id, "written", error))?;
         // A NULL key attribute of an index is refused by DynamoDB; an absent one leaves the item out of the index.
         item.retain(|_, value| !matches!(value, AttributeValue::Null(_)));
-        let mut call =
-            self.client.put_item().table_name(&self.table).set_item(Some(item)).condition_expression(condition);
-        if let Some(read) = read {
-            call = call.expression_attribute_values(":read", AttributeValue::N(read.to_string()));
+        let values = read.map(|read| HashMap::from([(":read".to_owned(), AttributeValue::N(read.to_string()))]));
+        let holds_lock = operation.status == Status::Running && operation.fence.is_some();
+        match self.lock_condition(operation).filter(|_| holds_lock) {
+            None => {
+                let call = self.client.put_item().table_name(&self.table).set_item(Some(item));
+                let call = call.condition_expression(condition).set_expression_attribute_values(values);
+                call.send().await.map_err(|error| conflict(aws_error("dynamodb:PutItem", self.item(id), error)))?;
+                Ok(())
+            }
+            Some(lock) => {
+                let put = types::Put::builder().table_name(&self.table).set_item(Some(item));
+                let put = put.condition_expression(condition).set_expression_attribute_values(values);
+                self.put_under_lock(operation, put, lock).await
+            }
         }
-        call.send().await.map_err(|error| conflict(aws_error("dynamodb:PutItem", self.item(id), error)))?;
-        Ok(())
+    }
+
+    async fn put_under_lock(
+        &self,
+        operation: &Operation,
+        put: PutBuilder,
+        lock: ConditionCheckBuilder,
+    ) -> Result<(), StepError> {
+        let id = operation.operation_id.as_str();
+        let incomplete = |error| StepError::caused_by(Failure::new(ErrorName::Internal, format!("item {id}")), error);
+        let items = [
+            TransactWriteItem::builder().put(put.build().map_err(incomplete)?).build(),
+            TransactWriteItem::builder().condition_check(lock.build().map_err(incomplete)?).build(),
+        ];
+        let Err(error) = self.client.transact_write_items().set_transact_items(Some(items.into())).send().await else {
+            return Ok(());
+        };
+        let refused = error.as_service_error().map(refused_conditions).unwrap_or_default();
+        // Says who has it; when it is back by now, the step is repeated.
+        if refused.get(1) == Some(&true) {
+            self.check_lock(operation).await?;
+        }
+        let error = aws_error("dynamodb:TransactWriteItems", self.item(id), error);
+        match refused.contains(&true) {
+            true => Err(changed_meanwhile(error)),
+            false => Err(error.into()),
+        }
     }
 
     pub(crate) fn item(&self, key: &str) -> String {
@@ -123,17 +164,28 @@ impl Store {
     }
 }
 
+/// Which items of a cancelled transaction were refused by their condition, or by somebody's write at the same moment.
+pub(crate) fn refused_conditions(error: &TransactWriteItemsError) -> Vec<bool> {
+    let TransactWriteItemsError::TransactionCanceledException(cancelled) = error else { return vec![] };
+    let is_refused = |code: Option<&str>| matches!(code, Some("ConditionalCheckFailed" | "TransactionConflict"));
+    cancelled.cancellation_reasons().iter().map(|reason| is_refused(reason.code())).collect()
+}
+
 /// Says what a failed condition means.
 pub(crate) fn conflict(error: AwsError) -> StepError {
-    if !error.is("ConditionalCheckFailedException") {
-        return error.into();
+    match error.is("ConditionalCheckFailedException") {
+        true => changed_meanwhile(error),
+        false => error.into(),
     }
+}
+
+fn changed_meanwhile(error: AwsError) -> StepError {
     let what = format!("{} was changed by someone else meanwhile", error.resource);
     StepError::caused_by(Failure::new(ErrorName::StateConflict, what), error)
 }
 
 pub(crate) fn read<T: serde::de::DeserializeOwned>(
-    item: std::collections::HashMap<String, AttributeValue>,
+    item: HashMap<String, AttributeValue>,
     key: &str,
 ) -> Result<T, StepError> {
     serde_dynamo::from_item(item).map_err(|error| unreadable(key, "read", error))

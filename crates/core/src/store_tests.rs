@@ -147,7 +147,7 @@ const TAKEN: &str = r#"{"__type":"com.amazonaws.dynamodb.v20120810#TransactionCa
 
 async fn append(wire: &Wire, entry: Entry) -> Result<(), StepError> {
     let audit = Audit::new(store(wire), "audit", Clock::fixed(NOW));
-    audit.append(&OperationId::try_from("op-1").unwrap(), entry).await
+    audit.append(&OperationId::try_from("op-1").unwrap(), entry).await.map(drop)
 }
 
 /// The puts of a transaction: the record into the audit table, the end of the chain into the state table.
@@ -189,7 +189,7 @@ async fn a_call_that_nobody_finished_is_closed_by_the_next_entry() {
     let wire = Wire::new([(200, "{}"), (200, "{}")]);
     append(&wire, entry()).await.unwrap();
     let (_, begun) = puts(&wire, 1);
-    let wire = Wire::new([(200, &ends_with(&begun)), (200, "{}"), (200, "{}"), (200, "{}")]);
+    let wire = Wire::new([(200, &ends_with(&begun)), (200, "{}"), (200, "{}")]);
     append(&wire, Entry { action: "rds:DeleteDBInstance".into(), ..entry() }).await.unwrap();
     let (closing, _) = puts(&wire, 1);
     assert_eq!(
@@ -197,7 +197,42 @@ async fn a_call_that_nobody_finished_is_closed_by_the_next_entry() {
         (&json!("rds:DeleteDBCluster"), &json!("finished"))
     );
     assert_eq!(closing["Item"]["outcome"]["S"], "unknown");
-    assert_eq!(puts(&wire, 3).0["Item"]["action"]["S"], "rds:DeleteDBInstance");
+    assert_eq!(puts(&wire, 2).0["Item"]["action"]["S"], "rds:DeleteDBInstance");
+}
+
+#[tokio::test]
+async fn the_end_of_a_call_follows_its_begin_without_a_look() {
+    let wire = Wire::new([(200, "{}"), (200, "{}"), (200, "{}")]);
+    let audit = Audit::new(store(&wire), "audit", Clock::fixed(NOW));
+    let id = OperationId::try_from("op-1").unwrap();
+    let begun = audit.append(&id, entry()).await.unwrap();
+    let finished = Entry { phase: Phase::Finished, outcome: Some("ok".into()), ..entry() };
+    audit.append_after(&id, finished.clone(), begun.clone()).await.unwrap();
+    let (closing, head) = puts(&wire, 2);
+    assert_eq!(closing["Item"]["previous_hash"]["S"], begun.hash);
+
+    // Something did come between: then the chain's end is read.
+    let wire = Wire::new([(400, TAKEN), (200, &ends_with(&head)), (200, "{}")]);
+    let audit = Audit::new(store(&wire), "audit", Clock::fixed(NOW));
+    audit.append_after(&id, finished, begun).await.unwrap();
+    assert_eq!(puts(&wire, 2).0["Item"]["previous_hash"], head["Item"]["last"]["M"]["hash"]);
+}
+
+#[tokio::test]
+async fn a_call_is_announced_only_under_its_own_lock() {
+    let mut operation = operation();
+    (operation.target, operation.fence) = (Some("us-west-2#staging".into()), Some(3));
+    let wire = Wire::new([(200, "{}"), (200, "{}")]);
+    Audit::new(store(&wire), "audit", Clock::fixed(NOW)).append_under_lock(&operation, entry()).await.unwrap();
+    let check = asked(&wire, 1)["TransactItems"][2]["ConditionCheck"].clone();
+    assert_eq!(check["Key"]["operation_id"]["S"], "lock#us-west-2#staging");
+    assert_eq!(check["ExpressionAttributeValues"][":fence"]["N"], "3");
+
+    let lost = TAKEN.replace("[{\"Code\":\"None\"},", "[{\"Code\":\"None\"},{\"Code\":\"None\"},");
+    let wire = Wire::new([(200, "{}"), (400, &lost), (200, "{}")]);
+    let audit = Audit::new(store(&wire), "audit", Clock::fixed(NOW));
+    let refused = audit.append_under_lock(&operation, entry()).await.unwrap_err();
+    assert_eq!(refused.name(), ErrorName::TargetLocked, "{refused}");
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ use aurora_restore_core::{Context, StepError};
 use aurora_restore_steps as steps;
 use serde_json::{Value, json};
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -139,8 +140,8 @@ pub struct Report {
     pub violations: Vec<Violation>,
     /// The transcript, when one was wanted.
     pub lines: Vec<Line>,
-    /// States that the first execution entered, choices left out.
-    pub states: Vec<String>,
+    /// States that each execution entered, by its name.
+    pub states: BTreeMap<String, Vec<String>>,
     /// Every call, when that was wanted.
     pub log: Vec<(String, String, String)>,
     /// Faults that were injected.
@@ -162,7 +163,7 @@ impl Report {
             verdicts: vec![],
             violations: vec![violation],
             lines: vec![],
-            states: vec![],
+            states: BTreeMap::new(),
             log: vec![],
             applied: vec![],
             calls: 0,
@@ -582,13 +583,14 @@ impl Host for Driver<'_, '_> {
         self.sim.cloud.world().jitter.f64()
     }
 
-    fn entered(&self, state: &str, detail: &str) {
+    fn entered(&self, state: &str) {
         let mut world = self.sim.cloud.world();
-        if self.name == "run-1" && detail.is_empty() || state.starts_with("Wait") {
-            world.states.push(state.to_owned());
-        }
+        world.states.entry(self.name.clone()).or_default().push(state.to_owned());
+    }
+
+    fn told(&self, state: &str, detail: &str) {
         let detail = if detail.is_empty() { String::new() } else { format!(" ({detail})") };
-        world.line("Step Functions", &format!("[{}] {state}{detail}", self.name));
+        self.sim.cloud.world().line("Step Functions", &format!("[{}] {state}{detail}", self.name));
     }
 
     fn is_stopped(&self) -> bool {

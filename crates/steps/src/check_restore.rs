@@ -4,7 +4,7 @@
 use crate::database;
 use crate::follow::{Answer, follow, planned, tags};
 use aurora_restore_core::domain::cloud::Cluster;
-use aurora_restore_core::domain::decide::check_restore::{Decision, decide};
+use aurora_restore_core::domain::decide::check_restore::{Decision, decide, has_settled};
 use aurora_restore_core::domain::failure::{ErrorName, Failure};
 use aurora_restore_core::domain::naming::Kind;
 use aurora_restore_core::domain::operation::{ClusterState, Operation};
@@ -38,14 +38,14 @@ async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, St
     let (request, plan) = planned(operation)?;
     let id = &request.target_cluster_id;
     let cluster = context.rds.cluster(id).await?;
-    let mut instances = match &cluster {
-        Some(_) => context.rds.instances_of(id).await?,
-        None => vec![],
-    };
-    // A name that is missing among the members may be somebody else's.
-    for planned in &plan.instances {
-        if cluster.is_some() && !instances.iter().any(|instance| instance.id == planned.id.as_str()) {
-            instances.extend(context.rds.instance(&planned.id).await?);
+    let mut instances = vec![];
+    if cluster.as_ref().is_some_and(has_settled) {
+        instances = context.rds.instances_of(id).await?;
+        // A name that is missing among the members may be somebody else's.
+        for planned in &plan.instances {
+            if !instances.iter().any(|instance| instance.id == planned.id.as_str()) {
+                instances.extend(context.rds.instance(&planned.id).await?);
+            }
         }
     }
     let state = record(operation, cluster.as_ref(), &plan)?;

@@ -9,6 +9,7 @@ use aurora_restore_core::domain::operation::{Operation, Replaced};
 use aurora_restore_core::domain::outcome::StepOutput;
 use aurora_restore_core::domain::plan::{Plan, instances_of, settings_of};
 use aurora_restore_core::domain::request::Request;
+use aurora_restore_core::domain::status::{Class, cluster as cluster_class};
 use aurora_restore_core::domain::step::Step;
 use aurora_restore_core::domain::{timestamp, wait};
 use aurora_restore_core::{Context, StepError};
@@ -94,10 +95,13 @@ async fn next_move(
             Some(id) => context.rds.snapshot(id.as_str()).await?.is_some(),
             None => false,
         };
-        refusals = guard(context, request, plan, target, final_snapshot_exists).await?;
-        let wanted = operation.copy.as_ref().map_or(plan.snapshot.id.as_str(), |copy| copy.snapshot_id.as_str());
-        let snapshot = context.rds.snapshot(wanted).await?;
-        unusable_snapshot = usable_snapshot(plan, snapshot.as_ref(), &operation.operation_id).err();
+        // While RDS deletes it there is nothing left to guard.
+        if cluster_class(&target.status) != Class::Deleting {
+            refusals = guard(context, request, plan, target, final_snapshot_exists, replaced.is_some()).await?;
+            let wanted = operation.copy.as_ref().map_or(plan.snapshot.id.as_str(), |copy| copy.snapshot_id.as_str());
+            let snapshot = context.rds.snapshot(wanted).await?;
+            unusable_snapshot = usable_snapshot(plan, snapshot.as_ref(), &operation.operation_id).err();
+        }
     }
     let facts = Facts {
         operation_id: &operation.operation_id,
@@ -117,6 +121,7 @@ async fn guard(
     plan: &Plan,
     target: &Cluster,
     final_snapshot_exists: bool,
+    begun: bool,
 ) -> Result<Vec<Refusal>, StepError> {
     let global_cluster = context.rds.global_cluster_of(&target.arn).await?;
     let mut refusals = against_deleting(&guards::Facts {
@@ -137,7 +142,8 @@ async fn guard(
         });
     }
     // Found out before its instances are gone, not by the call that should make the snapshot.
-    if plan.final_snapshot_id.is_some()
+    if !begun
+        && plan.final_snapshot_id.is_some()
         && !final_snapshot_exists
         && let Some((used, limit)) = context.rds.manual_snapshot_quota().await?
         && used >= limit

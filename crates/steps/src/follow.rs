@@ -71,8 +71,10 @@ pub(crate) async fn follow(
     })?;
     let mut operation = context.store.load(&input.operation_id).await?;
     may_act(&operation, input.execution_arn.as_deref())?;
-    context.store.check_lock(&operation).await?;
-
+    // Everything that it writes or changes is conditional on the lock; without one there is nothing to do at all.
+    if operation.fence.is_none() {
+        context.store.check_lock(&operation).await?;
+    }
     if operation.begin_step(step, context.clock.now()) {
         context.store.save(&mut operation, context.clock.now()).await?;
     }
@@ -100,7 +102,8 @@ pub(crate) async fn conclude(
             if step != Step::Notify {
                 operation.error = None;
             }
-            context.store.save(&mut operation, context.clock.now()).await?;
+            let saved = context.store.save(&mut operation, context.clock.now()).await;
+            saved.map_err(|error| with_what_is_left(error, &operation))?;
             let progress = answer.progress.as_deref().unwrap_or_default();
             tracing::info!(%operation_id, %step, outcome = ?answer.outcome, wait_seconds, "{step}: {:?} {progress}", answer.outcome);
             Ok(StepOutput {
@@ -112,10 +115,8 @@ pub(crate) async fn conclude(
                 detail: answer.detail,
             })
         }
-        Err(mut error) => {
-            if error.failure.left_behind.is_none() {
-                error.failure.left_behind = Some(left_behind(&operation).join("; "));
-            }
+        Err(error) => {
+            let error = with_what_is_left(error, &operation);
             let message = error.to_string();
             operation.error = Some(FailedStep { step, name: error.name().to_string(), message });
             // The step's own error is the one to tell; that it could not be recorded is in the log, and the state
@@ -126,6 +127,12 @@ pub(crate) async fn conclude(
             Err(error)
         }
     }
+}
+
+/// The error, with what is left behind where it does not say so itself.
+fn with_what_is_left(mut error: StepError, operation: &Operation) -> StepError {
+    error.failure.left_behind.get_or_insert_with(|| left_behind(operation).join("; "));
+    error
 }
 
 fn may_act(operation: &Operation, execution_arn: Option<&str>) -> Result<(), Failure> {

@@ -28,6 +28,11 @@ pub enum Decision {
     Fail(Failure),
 }
 
+/// Whether the cluster itself is done, so that [`decide`] goes by its instances, which otherwise need not be looked at.
+pub fn has_settled(cluster: &Cluster) -> bool {
+    cluster_class(&cluster.status) == Class::Settled
+}
+
 /// Decides by the cluster and its instances as they stand.
 pub fn decide(
     plan: &Plan,

@@ -157,7 +157,7 @@ impl Cloud {
         request: HttpRequest,
         caller: Option<Arc<Invocation>>,
     ) -> Result<HttpResponse, ConnectorError> {
-        let call = match Call::read(&request) {
+        let mut call = match Call::read(&request) {
             Ok(call) => call,
             Err(error) => {
                 self.world().violated(Invariant::Strange, error.clone());
@@ -173,7 +173,11 @@ impl Cloud {
             }
             Arrival::Arrived(after) => after,
         };
-        let reply = self.with_caller(caller, |world| world.answer(&call));
+        // Written down as it came: what it puts into a table is taken out of it.
+        if self.world().lines.is_some() {
+            call.about = Some(call.resource());
+        }
+        let reply = self.with_caller(caller, |world| world.answer(&mut call));
         if let Err(fault) = &reply
             && ["UnknownOperationException", "InvalidAction", "MissingParameter"].contains(&fault.code)
         {

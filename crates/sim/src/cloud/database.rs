@@ -73,6 +73,7 @@ impl Cloud {
             region: self.world().scene.target_region.clone(),
             form: Form::default(),
             json: Value::Null,
+            about: None,
             may_hold_secret: false,
         };
         let after = match self.travel(&call, caller).await {

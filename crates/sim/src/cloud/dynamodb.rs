@@ -4,14 +4,23 @@ use super::expression::{self, Names};
 use super::model::{Item, Table};
 use super::wire::{Call, Fault, Reply, fault};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The tables of the target Region.
 pub(super) type Tables = BTreeMap<String, Table>;
 
 /// Answers a call.
-pub(super) fn answer(tables: &mut Tables, call: &Call) -> Result<Reply, Fault> {
-    let body = &call.json;
+///
+/// With `tells`, each reply says in a few words what it did. A transaction whose token is among the `tokens` was carried
+/// out already: the client repeats it because it did not learn so.
+pub(super) fn answer(
+    tables: &mut Tables,
+    tokens: &mut BTreeSet<String>,
+    call: &mut Call,
+    tells: bool,
+) -> Result<Reply, Fault> {
+    let body = &mut call.json;
+    let brief_of = |item: &Item| if tells { brief_of(item) } else { String::new() };
     let refused = |error: Refused| match error {
         Refused::Condition => Fault {
             status: 400,
@@ -26,7 +35,7 @@ pub(super) fn answer(tables: &mut Tables, call: &Call) -> Result<Reply, Fault> {
             let key = table.key(body.get("Key"))?;
             let item = table.items.get(&key);
             let brief = item.map_or("nothing".to_owned(), brief_of);
-            Ok(Reply::new(item.map_or_else(|| json!({}), |item| json!({ "Item": item })).to_string(), brief))
+            Ok(Reply::new(item.map_or_else(|| "{}".to_owned(), found), brief))
         }
         "PutItem" => {
             let brief = body["Item"].as_object().map(brief_of).unwrap_or_default();
@@ -41,10 +50,25 @@ pub(super) fn answer(tables: &mut Tables, call: &Call) -> Result<Reply, Fault> {
             delete(tables, body).map_err(refused)?;
             Ok(Reply::new("{}".into(), "deleted"))
         }
-        "TransactWriteItems" => transact(tables, body),
-        "Query" => query(tables, body),
+        "TransactWriteItems" => {
+            let token = body["ClientRequestToken"].as_str().unwrap_or_default().to_owned();
+            if tokens.contains(&token) {
+                return Ok(Reply::new("{}".into(), "carried out already"));
+            }
+            let reply = transact(tables, body, brief_of)?;
+            tokens.insert(token);
+            Ok(reply)
+        }
+        "Query" => query(tables, body, brief_of),
         action => fault("UnknownOperationException", format!("the simulated DynamoDB has no {action}")),
     }
+}
+
+/// The answer with an item; written straight into text, since it is the most frequent one of all.
+fn found(item: &Item) -> String {
+    // Writing JSON values to text does not fail.
+    let text = serde_json::to_string(item).unwrap_or_default();
+    format!("{{\"Item\":{text}}}")
 }
 
 enum Refused {
@@ -113,14 +137,16 @@ fn condition_holds(item: Option<&Item>, body: &Value) -> Result<bool, Fault> {
     }
 }
 
-fn put(tables: &mut Tables, body: &Value) -> Result<(), Refused> {
+/// Takes the item out of the request.
+fn put(tables: &mut Tables, body: &mut Value) -> Result<(), Refused> {
     let table = table(tables, body)?;
     let key = table.key(body.get("Item"))?;
     if !condition_holds(table.items.get(&key), body)? {
         return Err(Refused::Condition);
     }
-    let item = body["Item"].as_object().cloned().unwrap_or_default();
-    table.items.insert(key, item);
+    if let Value::Object(item) = body["Item"].take() {
+        table.items.insert(key, item);
+    }
     Ok(())
 }
 
@@ -155,10 +181,10 @@ fn delete(tables: &mut Tables, body: &Value) -> Result<(), Refused> {
 }
 
 /// All or nothing: every condition first, then every write. DynamoDB refuses two of them on one item.
-fn transact(tables: &mut Tables, body: &Value) -> Result<Reply, Fault> {
-    let mut writes: Vec<(&str, &Value)> = Vec::new();
-    for item in body["TransactItems"].as_array().into_iter().flatten() {
-        match item.as_object().and_then(|item| item.iter().next()) {
+fn transact(tables: &mut Tables, body: &mut Value, brief_of: impl Fn(&Item) -> String) -> Result<Reply, Fault> {
+    let mut writes: Vec<(&str, &mut Value)> = Vec::new();
+    for item in body["TransactItems"].as_array_mut().into_iter().flatten() {
+        match item.as_object_mut().and_then(|item| item.iter_mut().next()) {
             Some((kind, write)) => writes.push((kind.as_str(), write)),
             None => return fault("ValidationException", "an empty item of a transaction"),
         }
@@ -172,7 +198,8 @@ fn transact(tables: &mut Tables, body: &Value) -> Result<Reply, Fault> {
     if reasons.iter().any(|reason| *reason != "None") {
         return fault("TransactionCanceledException", cancelled(&reasons));
     }
-    for (kind, write) in &writes {
+    let told: Vec<String> = writes.iter().filter_map(|(_, write)| write["Item"].as_object().map(&brief_of)).collect();
+    for (kind, write) in &mut writes {
         let done = match *kind {
             "Put" => put(tables, write),
             "Update" => update(tables, write),
@@ -184,7 +211,6 @@ fn transact(tables: &mut Tables, body: &Value) -> Result<Reply, Fault> {
             return Err(fault);
         }
     }
-    let told: Vec<String> = writes.iter().filter_map(|(_, write)| write["Item"].as_object().map(brief_of)).collect();
     Ok(Reply::new("{}".into(), told.into_iter().find(|text| !text.is_empty()).unwrap_or_default()))
 }
 
@@ -194,7 +220,7 @@ pub(super) fn cancelled(reasons: &[&str]) -> String {
     format!("Transaction cancelled, please refer cancellation reasons for specific reasons [{reasons}]")
 }
 
-fn query(tables: &mut Tables, body: &Value) -> Result<Reply, Fault> {
+fn query(tables: &mut Tables, body: &Value, brief_of: impl Fn(&Item) -> String) -> Result<Reply, Fault> {
     let table = table(tables, body)?;
     let text = body["KeyConditionExpression"].as_str().unwrap_or_default();
     let names = Names::of(body);

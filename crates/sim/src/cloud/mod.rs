@@ -84,6 +84,8 @@ pub struct World {
     pub regions: BTreeMap<String, Region>,
     /// DynamoDB of the target Region.
     pub tables: dynamodb::Tables,
+    /// Tokens of DynamoDB's transactions that were carried out.
+    tokens: BTreeSet<String>,
     /// Secrets of the target Region.
     pub secrets: BTreeMap<String, String>,
     /// Texts that must never be seen outside of Secrets Manager.
@@ -130,8 +132,8 @@ pub struct World {
     pub tampered: bool,
     /// What people read, when it is wanted.
     pub lines: Option<Vec<Line>>,
-    /// States that the first execution entered.
-    pub states: Vec<String>,
+    /// States that each execution entered, by its name.
+    pub states: BTreeMap<String, Vec<String>>,
     /// Calls in order, when they are wanted: `(step, service:Action, resource)`.
     pub log: Vec<(String, String, String)>,
     /// Who calls right now.
@@ -150,6 +152,7 @@ impl World {
             scene,
             regions: BTreeMap::new(),
             tables: BTreeMap::new(),
+            tokens: BTreeSet::new(),
             secrets: BTreeMap::new(),
             secret_values: vec![],
             published: vec![],
@@ -173,7 +176,7 @@ impl World {
             touched: BTreeSet::new(),
             tampered: false,
             lines: None,
-            states: vec![],
+            states: BTreeMap::new(),
             log: vec![],
             caller: None,
             serials: 0,
@@ -286,13 +289,13 @@ impl World {
     }
 
     /// Answers a call that has arrived.
-    fn answer(&mut self, call: &Call) -> Result<Reply, Fault> {
+    fn answer(&mut self, call: &mut Call) -> Result<Reply, Fault> {
         self.look_for_secrets(call);
         match call.service {
             "rds" => rds::answer(self, call),
             "dynamodb" => {
                 let before = crate::invariants::holder(self);
-                let answer = dynamodb::answer(&mut self.tables, call);
+                let answer = dynamodb::answer(&mut self.tables, &mut self.tokens, call, self.lines.is_some());
                 if let Some(before) = before
                     && crate::invariants::holder(self).as_ref() != Some(&before)
                 {

@@ -20,6 +20,8 @@ pub struct Call {
     pub form: Form,
     /// Body of the JSON protocols.
     pub json: Value,
+    /// Its object, once that was asked for: serving a call takes it apart.
+    pub about: Option<String>,
     /// Whether the body has what every secret of a simulation has.
     pub may_hold_secret: bool,
 }
@@ -55,6 +57,7 @@ impl Call {
             region: region.to_owned(),
             form: Form::default(),
             json: Value::Null,
+            about: None,
             may_hold_secret: std::str::from_utf8(body).is_ok_and(|text| text.contains(SECRET_MARK)),
         };
         match request.headers().get("x-amz-target") {
@@ -78,6 +81,9 @@ impl Call {
 
     /// The object that the call is about, as transcripts and audit records name it.
     pub fn resource(&self) -> String {
+        if let Some(about) = &self.about {
+            return about.clone();
+        }
         let form = [
             "TargetDBClusterSnapshotIdentifier",
             "DBClusterSnapshotIdentifier",

@@ -55,7 +55,7 @@ pub fn of_execution(world: &mut World, verdict: &Verdict) {
         let status = text(item, "status").to_owned();
         let agrees = match ended {
             Ended::Succeeded => ["succeeded", "planned"].contains(&status.as_str()),
-            Ended::Failed { .. } => status == "failed" || notify_was_stopped(world),
+            Ended::Failed { .. } => status == "failed",
             Ended::Aborted | Ended::TimedOut | Ended::Broken(_) => true,
         };
         if !agrees {
@@ -116,8 +116,8 @@ fn as_declared(world: &World, operation_id: &str) -> Result<(), String> {
     }
 }
 
-/// Notify itself was denied a call for good, so nobody could be told.
-fn notify_was_stopped(world: &World) -> bool {
+/// Notify was denied a call after it had told the success: then the failure is told after it.
+fn notify_was_denied(world: &World) -> bool {
     world.applied.iter().any(|applied| applied.step == "notify" && applied.fault == CallFault::Deny)
 }
 
@@ -125,11 +125,11 @@ fn told(world: &mut World, verdict: &Verdict, wanted: &[&str]) {
     let of_this = world.published.iter().filter(|message| message.execution_arn == verdict.arn);
     let messages: Vec<(String, bool)> = of_this.map(|message| (message.status.clone(), message.says_repeat)).collect();
     let arn = &verdict.arn;
-    if messages.is_empty() && !notify_was_stopped(world) {
+    if messages.is_empty() {
         world.violated(Invariant::NotTold, format!("the end of {arn}"));
     }
     if let Some((status, _)) = messages.iter().find(|(status, _)| !wanted.contains(&status.as_str())) {
-        let excused = ["SUCCEEDED", "PLANNED"].contains(&status.as_str()) && notify_was_stopped(world);
+        let excused = ["SUCCEEDED", "PLANNED"].contains(&status.as_str()) && notify_was_denied(world);
         if !excused {
             world.violated(Invariant::Disagree, format!("{arn} ended as {:?}, but {status} was told", verdict.ended));
         }
@@ -159,7 +159,7 @@ fn told(world: &mut World, verdict: &Verdict, wanted: &[&str]) {
 }
 
 fn released(world: &mut World, verdict: &Verdict) {
-    if holds_lock(world, &verdict.operation_id, &verdict.arn) && !notify_was_stopped(world) {
+    if holds_lock(world, &verdict.operation_id, &verdict.arn) {
         world.violated(Invariant::LockKept, format!("{} ended and still has the lock", verdict.arn));
     }
 }

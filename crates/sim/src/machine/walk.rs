@@ -51,8 +51,10 @@ pub trait Host {
     ) -> Pin<Box<dyn Future<Output = Result<Value, TaskError>> + 'h>>;
     /// A random share of one, for jitter.
     fn share(&self) -> f64;
-    /// Told at each state.
-    fn entered(&self, state: &str, detail: &str);
+    /// Told once at each state, also at a choice.
+    fn entered(&self, state: &str);
+    /// Told what a person should read of a state: each attempt of a task, what it waits for.
+    fn told(&self, state: &str, detail: &str);
     /// Whether a person has stopped the execution.
     fn is_stopped(&self) -> bool;
     /// The time.
@@ -86,10 +88,11 @@ async fn states(machine: &Machine, host: &impl Host, execution: &Execution, even
     loop {
         let Some(state) = machine.states.get(&name) else { return Ended::Broken(format!("there is no state {name}")) };
         *events += 2;
+        host.entered(&name);
         let field = |field: &str| input.get(field);
         match state {
             State::Succeed => {
-                host.entered(&name, "");
+                host.told(&name, "");
                 return Ended::Succeeded;
             }
             State::Fail { error_path, cause_path } => {
@@ -97,11 +100,11 @@ async fn states(machine: &Machine, host: &impl Host, execution: &Execution, even
                 let (Some(error), Some(cause)) = (text(error_path), text(cause_path)) else {
                     return Ended::Broken(format!("{name}: {error_path} or {cause_path} is not there"));
                 };
-                host.entered(&name, &error);
+                host.told(&name, &error);
                 return Ended::Failed { error, cause };
             }
             State::Pass { result, next } => {
-                host.entered(&name, "");
+                host.told(&name, "");
                 input = result.clone();
                 name.clone_from(next);
             }
@@ -109,7 +112,7 @@ async fn states(machine: &Machine, host: &impl Host, execution: &Execution, even
                 let Some(seconds) = field(seconds_path).and_then(Value::as_u64) else {
                     return Ended::Broken(format!("{name}: {seconds_path} is no number of seconds"));
                 };
-                host.entered(&name, &format!("{seconds} s"));
+                host.told(&name, &format!("{seconds} s"));
                 host.time().sleep_us(seconds * SECOND).await;
                 name.clone_from(next);
             }
@@ -146,7 +149,7 @@ async fn perform(
     loop {
         let payload =
             fill(&task.payload, input, execution).map_err(|error| Ended::Broken(format!("{name}: {error}")))?;
-        host.entered(name, "");
+        host.told(name, "");
         *events += 3;
         let (error, cause) = match in_time(task, host, payload).await {
             Ok(answer) if task.keeps_input => {
@@ -160,7 +163,7 @@ async fn perform(
         if let Some(position) = retrier.filter(|position| attempts[*position] < task.retriers[*position].max_attempts) {
             let delay_us = delay_us(&task.retriers[position], attempts[position], host.share());
             attempts[position] += 1;
-            host.entered(name, &format!("{error}; retry {} in {} s", attempts[position], delay_us / SECOND));
+            host.told(name, &format!("{error}; retry {} in {} s", attempts[position], delay_us / SECOND));
             host.time().sleep_us(delay_us).await;
             continue;
         }
