@@ -45,6 +45,11 @@ WRONG = [
     ("too many instances", {"db_instance_class": "db.r6g.large", "instance_count": 16}, ["instance_count: got 16", "from 1 to 15"], "staging"),
     ("a security group by name", {"vpc_security_group_ids": ["web"]}, ["vpc_security_group_ids[0]: got web", "'sg-…'"], "staging"),
     ("a subnet group that is not there", {"db_subnet_group_name": "none"}, ["db_subnet_group_name: got none", "exists in us-west-2"], "staging"),
+    ("a security group that is not there", {"vpc_security_group_ids": ["sg-0123456789abcdef0"]}, ["got sg-0123456789abcdef0; takes security groups that exist in us-west-2"], "staging"),
+    ("a security group of another network", {"vpc_security_group_ids": ["ELSEWHERE"]}, ["takes groups of vpc-", "where the subnet group staging-subnets is"], "staging"),
+    ("a class that cannot be ordered", {"db_instance_class": "db.m1.small"}, ["db_instance_class: db.m1.small cannot be ordered with aurora-postgresql 15.4 in us-west-2", "describe-orderable-db-instance-options"], "staging"),
+    ("a parameter group that is not there", {"db_cluster_parameter_group_name": "none"}, ["db_cluster_parameter_group_name: got none", "exists in us-west-2"], "staging"),
+    ("a parameter group of another version", {"db_cluster_parameter_group_name": "of-13"}, ["got of-13, whose family is aurora-postgresql13; takes one of family aurora-postgresql15"], "staging"),
     ("permission for another cluster", {"replace_unmanaged": "other"}, ["replace_unmanaged: got other", "'staging'"], "staging"),
     ("a way of replacing not built", {"replacement": "swap"}, ["replacement: got swap", "'delete_first'"], "staging"),
     ("a tag of ours", {"tags": {"aurora-restore:managed": "false"}}, ["tags: got aurora-restore:managed", "do not start with 'aws:'"], "staging"),
@@ -63,6 +68,10 @@ def shared(scene):
     other = world.stack.client("rds", "us-east-1")
     other.create_db_cluster(DBClusterIdentifier="other", Engine="aurora-postgresql", EngineVersion="15.4", MasterUsername="master", MasterUserPassword="not-used-here")
     other.create_db_cluster_snapshot(DBClusterSnapshotIdentifier="other-weekly", DBClusterIdentifier="other")
+    ec2 = world.stack.client("ec2")
+    elsewhere = ec2.create_vpc(CidrBlock="10.99.0.0/16")["Vpc"]["VpcId"]
+    world.elsewhere = ec2.create_security_group(GroupName="elsewhere", Description="of another network", VpcId=elsewhere)["GroupId"]
+    world.stack.client("rds").create_db_cluster_parameter_group(DBClusterParameterGroupName="of-13", DBParameterGroupFamily="aurora-postgresql13", Description="old")
     world.before = {region: checks.look(world, region) for region in ("us-east-1", "us-west-2")}
     return world
 
@@ -78,6 +87,8 @@ def refuse(world, request, words, target="staging"):
 def test_a_wrong_request(shared, request_, words, target):
     """FAILED with InvalidRequest, naming field, value and what is accepted; no mutating call; told once; no lock."""
     shared.stack.forget_calls()
+    if isinstance(request_, dict) and request_.get("vpc_security_group_ids") == ["ELSEWHERE"]:
+        request_ = {"vpc_security_group_ids": [shared.elsewhere]}
     refuse(shared, request_, words, target)
 
 

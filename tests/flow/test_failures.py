@@ -89,6 +89,16 @@ def test_a_function_killed_during_a_call(world):
     checks.check_lock_free(world)
 
 
+def test_a_key_that_refuses_the_copy(world):
+    """RDS does not say which of the two keys of a copy it means: the error names both, with Region, permissions and the statement to add."""
+    world.stack.fault(service="rds", action="CopyDBClusterSnapshot", code="KMSKeyNotAccessibleFault", message="The specified KMS key does not exist, is not enabled or you do not have permissions to access it.")
+    run = world.run({}, name="no-key")
+    words = [f"the {whose} key {world.seeded.keys[region]} in {region}" for whose, region in (("snapshot's", "us-east-1"), ("copy's", "us-west-2"))]
+    words += ["kms:CreateGrant", "kms:Decrypt", '"Effect":"Allow"', "rds.us-west-2.amazonaws.com", "aws kms describe-key"]
+    calls = checks.calls_of_a_restore("no-key")[:1]
+    whole.check_failure(world, run, "KmsKeyUnusable", "CopySnapshot", *words, calls=calls, left=("target cluster staging was not touched",))
+
+
 def test_a_taken_name_is_not_adopted(world):
     """`already exists` is not success: a copy of that name which is not this operation's ends the restore, and nothing is deleted."""
     name, rds = checks.copy_id("clash-1"), world.stack.client("rds")

@@ -52,6 +52,34 @@ def test_key_disabled(world):
     refuse(world, {}, "KmsKeyUnusable", "is Disabled, not Enabled", "enable the key")
 
 
+def disable_key(world):
+    world.stack.client("kms").disable_key(KeyId=world.seeded.keys["us-west-2"].rpartition("/")[2])
+
+
+def delete_security_group(world):
+    world.stack.client("ec2").delete_security_group(GroupId=world.seeded.security_group)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        (disable_key, "KmsKeyUnusable", ("is Disabled, not Enabled", "enable the key")),
+        (delete_security_group, "RefusedUnsafe", ("refused to delete the target: vpc_security_group_ids: got sg-", "exist in us-west-2")),
+    ],
+)
+def test_the_world_moves_during_the_copy(world, change, error, words):
+    """What preflight saw is looked at again before anything is taken away: a cluster that could not be put back stays as it is."""
+    before = checks.look(world, "us-west-2")
+    world.stack.rds(pace={"copy": 4})
+    arn = world.start({}, name="moved-1")
+    checks.wait_for(lambda: world.calls("rds", action="CopyDBClusterSnapshot"))
+    change(world)
+    run = world.wait(arn)
+    left = (*UNTOUCHED, f"snapshot copy {checks.copy_id('moved-1')} (available)")
+    whole.check_failure(world, run, error, "DeleteCluster", *words, calls=checks.calls_of_a_restore("moved-1")[:1], left=left)
+    checks.check_untouched(before, checks.look(world, "us-west-2"), *[name for name in before if "staging" in name])
+
+
 def test_plan_only_changes_nothing(world):
     """`plan_only` tells in full what would happen: no mutating call in RDS, one message, state and audit as the only writes, no lock."""
     before = {region: checks.look(world, region) for region in ("us-east-1", "us-west-2")}

@@ -9,6 +9,7 @@
 - KMS: keys and their state are checked, an encrypted copy across Regions needs one, an unencrypted one refuses one
 - subnet group and parameter group must exist; snapshots are found by ARN; copies name their source
 - the account's limits are told (DescribeAccountAttributes), with what is used of them
+- the classes that can be ordered are those of Aurora
 - no automated backup at creation: it would block the same name for a minute
 """
 
@@ -37,6 +38,7 @@ from moto.rds.models import DBCluster, DBClusterSnapshot, DBInstanceClustered, F
 from moto.rds.responses import RDSResponse
 
 IDENTIFIER = re.compile(r"^(?!.*--)[a-zA-Z](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?$")
+ORDERABLE = re.compile(r"^db\.(serverless|(t3|t4g)\.(medium|large)|(r5|r6g|r6i|r7g|r8g)\.(large|xlarge|(2|4|8|12|16)xlarge))$")
 # Seconds that things take. Zero: done by the next call. The password is never immediate, as on AWS.
 PACE = {"copy": 0.0, "restore": 0.0, "instance": 0.0, "delete": 0.0, "master_password": 1.0}
 
@@ -379,6 +381,7 @@ def install_deletion(cloud):
 
     install_global_clusters()
     install_quotas()
+    install_orderable()
 
     @wrap(RDSResponse, "delete_db_cluster")
     def delete_cluster_request(original, self):
@@ -409,6 +412,18 @@ def install_quotas():
         return ActionResult({"AccountQuotas": [{"AccountQuotaName": name, "Used": count, "Max": limit} for name, count, limit in used]})
 
     RDSResponse.describe_account_attributes = describe
+
+
+def install_orderable():
+    """moto knows a few classes of a few versions; AWS offers these families with every version of Aurora that is used here."""
+
+    def describe(self):
+        engine, version, instance_class = (self.params.get(name) for name in ("Engine", "EngineVersion", "DBInstanceClass"))
+        offered = engine.startswith("aurora-") and ORDERABLE.match(instance_class)
+        option = {"Engine": engine, "EngineVersion": version, "DBInstanceClass": instance_class, "LicenseModel": "postgresql-license", "Vpc": True}
+        return ActionResult({"OrderableDBInstanceOptions": [option] if offered else []})
+
+    RDSResponse.describe_orderable_db_instance_options = describe
 
 
 def install_global_clusters():

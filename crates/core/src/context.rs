@@ -1,7 +1,7 @@
 //! What a step works with: made once per process, before the first invocation.
 
 use crate::audit::Audit;
-use crate::aws::{self, Called, kms::Kms, rds::Rds, sfn::Executions, sns::Topic};
+use crate::aws::{self, Called, ec2::Ec2, kms::Kms, rds::Rds, sfn::Executions, sns::Topic};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::StepError;
@@ -31,6 +31,8 @@ pub struct Context {
     pub secrets: Secrets,
     /// RDS of the target Region.
     pub rds: Rds,
+    /// EC2 of the target Region.
+    pub ec2: Ec2,
     /// KMS of the target Region.
     pub kms: Kms,
     /// Executions of the state machine.
@@ -55,6 +57,7 @@ impl Context {
             audit: Audit::new(Store::new(&sdk, &config.state_table), &config.audit_table, clock.clone()),
             secrets: Secrets::new(&sdk, clock.clone(), config.secret_cache_seconds),
             rds: Rds::new(&sdk, &config.target_region),
+            ec2: Ec2::new(&sdk),
             kms: Kms::new(&sdk),
             executions: Executions::new(&sdk),
             topic: Topic::new(&sdk),

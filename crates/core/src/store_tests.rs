@@ -3,7 +3,11 @@ use crate::audit::Audit;
 use crate::aws::replay::Wire;
 use crate::clock::Clock;
 use aurora_restore_domain::audit::{Entry, Phase};
+use aurora_restore_domain::operation::{CopyState, FailedStep, Replaced};
+use aurora_restore_domain::plan::ClusterSettings;
+use aurora_restore_domain::request::{InstanceSpec, ServerlessV2};
 use aurora_restore_domain::step::Step;
+use proptest::prelude::*;
 use serde_json::{Value, json};
 use time::macros::datetime;
 
@@ -208,10 +212,12 @@ async fn the_end_of_a_call_follows_its_begin_without_a_look() {
     let begun = audit.append(&id, entry()).await.unwrap();
     let finished = Entry { phase: Phase::Finished, outcome: Some("ok".into()), ..entry() };
     audit.append_after(&id, finished.clone(), begun.clone()).await.unwrap();
-    let (closing, head) = puts(&wire, 2);
-    assert_eq!(closing["Item"]["previous_hash"]["S"], begun.hash);
+    assert_eq!(puts(&wire, 2).0["Item"]["previous_hash"]["S"], begun.hash);
 
     // Something did come between: then the chain's end is read.
+    let wire = Wire::new([(200, "{}"), (200, "{}")]);
+    append(&wire, event()).await.unwrap();
+    let (_, head) = puts(&wire, 1);
     let wire = Wire::new([(400, TAKEN), (200, &ends_with(&head)), (200, "{}")]);
     let audit = Audit::new(store(&wire), "audit", Clock::fixed(NOW));
     audit.append_after(&id, finished, begun).await.unwrap();
@@ -242,5 +248,79 @@ async fn an_audit_write_that_fails_is_an_error() {
     for (answer, name) in [(denied, ErrorName::AccessDenied), (throttled.as_str(), ErrorName::Throttled)] {
         let wire = Wire::new([(200, "{}"), (400, answer)]);
         assert_eq!(append(&wire, entry()).await.unwrap_err().name(), name);
+    }
+}
+
+/// An item as the first version wrote it, taken from the state table after a restore whose verification failed.
+const OLD_ITEM: &str = include_str!("../../../tests/golden/operation-0.1.json");
+
+#[tokio::test]
+async fn an_old_item_is_read_by_new_code_and_written_whole() {
+    let wire = Wire::new([(200, OLD_ITEM), (200, "{}")]);
+    let store = store(&wire);
+    let mut old = store.load(&OperationId::try_from("night-1").unwrap()).await.unwrap();
+    assert_eq!(old.error.as_ref().unwrap().name, "VerificationFailed");
+    assert!(old.former.is_empty(), "a field that the first version did not know");
+    assert_eq!(old.plan.as_ref().unwrap().instances.len(), 2);
+
+    store.save(&mut old, NOW).await.unwrap();
+    let (before, after) = (serde_json::from_str::<Value>(OLD_ITEM).unwrap(), asked(&wire, 1));
+    for (name, value) in before["Item"].as_object().unwrap() {
+        if !["version", "updated_at", "plan"].contains(&name.as_str()) {
+            assert_eq!(&after["Item"][name], value, "{name} is lost or changed on the way");
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_saved_is_read_again(
+        texts in proptest::collection::vec("\\PC{0,40}", 12),
+        numbers in proptest::collection::vec(any::<u32>(), 6),
+        flags in proptest::collection::vec(any::<bool>(), 6),
+        tags in proptest::collection::btree_map("[a-z]{1,10}", "\\PC{0,20}", 0..5),
+    ) {
+        let mut texts = texts.into_iter();
+        let mut text = || texts.next().unwrap_or_default();
+        let mut operation = operation();
+        operation.version = numbers[0].into();
+        operation.fence = flags[0].then(|| numbers[1].into());
+        operation.copy = flags[1].then(|| CopyState {
+            snapshot_id: text(),
+            arn: text(),
+            status: text(),
+            made_by_us: flags[2],
+            percent_progress: u8::try_from(numbers[2] % 101).ok(),
+        });
+        operation.replaced = flags[3].then(|| Replaced {
+            arn: text(),
+            engine: text(),
+            engine_version: text(),
+            settings: ClusterSettings {
+                port: u16::try_from(numbers[3] % 65536).ok(),
+                serverless_v2: flags[4].then(|| ServerlessV2 { min_acu: 0.5, max_acu: f64::from(numbers[4] % 256) }),
+                deletion_protection: flags[5],
+                ..ClusterSettings::default()
+            },
+            instances: vec![InstanceSpec { db_instance_class: text(), promotion_tier: Some(15) }],
+            tags: tags.clone(),
+            final_snapshot_id: flags[5].then(&mut text),
+            gone: flags[4],
+            resource_id: text(),
+            protection_off_at: None,
+            deletion_called_at: flags[2].then(&mut text),
+            protected_again: flags[0],
+        });
+        operation.error = flags[4].then(|| FailedStep { step: Step::CheckRestore, name: text(), message: text() });
+        operation.former = operation.executions_so_far();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let wire = Wire::new([(200, "{}")]);
+            store(&wire).create(&operation).await.unwrap();
+            let answer = json!({ "Item": asked(&wire, 0)["Item"] }).to_string();
+            let read = store(&Wire::new([(200, &answer)])).load(&operation.operation_id).await.unwrap();
+            prop_assert_eq!(read, operation);
+            Ok(())
+        })?;
     }
 }

@@ -1,6 +1,10 @@
 //! What has to hold before the target may be deleted. Each guard gives a reason, never a bool; all are evaluated and
 //! reported together, by preflight and again by delete-cluster right before it acts.
 
+mod restoring;
+
+pub use restoring::{Blueprint, Ground, SecurityGroup, against_restoring, parameter_group_family, unusable_key};
+
 use crate::cloud::{Cluster, Snapshot};
 use crate::failure::{ErrorName, Failure};
 use crate::ids::{ClusterId, OperationId, SnapshotId};
@@ -107,19 +111,15 @@ fn final_snapshot_free(facts: &Facts<'_>) -> Option<Refusal> {
     )
 }
 
-/// The refusals as one failure; `None` when there are none.
-pub fn as_failure(refusals: &[Refusal], untouched: &str) -> Option<Failure> {
+/// The refusals as one failure that `begins` so; `None` when there are none.
+pub fn as_failure(name: ErrorName, begins: &str, refusals: &[Refusal], untouched: &str) -> Option<Failure> {
     if refusals.is_empty() {
         return None;
     }
     let join = |texts: Vec<&str>| texts.join("; ");
     let reasons = join(refusals.iter().map(|refusal| refusal.reason.as_str()).collect());
     let remedies = join(refusals.iter().map(|refusal| refusal.remedy.as_str()).collect());
-    Some(
-        Failure::new(ErrorName::RefusedUnsafe, format!("refused to delete the target: {reasons}"))
-            .left(untouched)
-            .next(remedies),
-    )
+    Some(Failure::new(name, format!("{begins}{reasons}")).left(untouched).next(remedies))
 }
 
 /// Whether deletion protection has to be turned on again: this operation turned it off and stopped before the cluster
@@ -204,7 +204,7 @@ mod tests {
         };
         let refusals = against_deleting(&facts);
         assert_eq!(refusals.len(), 6, "{refusals:?}");
-        let failure = as_failure(&refusals, "nothing was touched").unwrap();
+        let failure = as_failure(ErrorName::RefusedUnsafe, "refused: ", &refusals, "nothing was touched").unwrap();
         assert_eq!(failure.name, ErrorName::RefusedUnsafe);
         for words in ["aurora-restore:managed", "is the source", "world", "replica-1", "stopped", "staging-final-1"] {
             assert!(failure.to_string().contains(words), "{words} in {failure}");

@@ -9,6 +9,7 @@ pub mod decide;
 pub mod failure;
 pub mod guards;
 pub mod ids;
+pub mod kms;
 pub mod lock;
 pub mod naming;
 pub mod notification;

@@ -53,6 +53,9 @@ pub struct SnapshotRef {
     pub created_at: Option<String>,
     /// Whether it is encrypted.
     pub encrypted: bool,
+    /// The key that it is encrypted with, in the source Region.
+    #[serde(default)]
+    pub kms_key_id: Option<String>,
     /// `aurora-postgresql` or `aurora-mysql`.
     pub engine: String,
     /// Engine version at the time of the snapshot.

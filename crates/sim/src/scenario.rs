@@ -8,7 +8,7 @@ use aurora_restore_core::config::{Config, Env};
 use aurora_restore_domain::failure::Failure;
 use aurora_restore_steps::FakeDatabase;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The state table.
@@ -192,7 +192,9 @@ fn furnish(world: &mut World) -> Result<(), String> {
     for region in [SOURCE_REGION, TARGET_REGION] {
         let place = world.region_mut(region);
         place.keys.insert(key_arn(region), "Enabled".into());
-        place.subnet_groups = BTreeSet::from(["private".to_owned(), "default".to_owned()]);
+        place.subnet_groups = ["private", "default"].map(|name| (name.to_owned(), "vpc-1".to_owned())).into();
+        place.security_groups = [("sg-1".to_owned(), "vpc-1".to_owned())].into();
+        place.orderable_classes = ["db.r6g.large", "db.serverless"].map(str::to_owned).into();
     }
     let roles = Roles::of_production("of-production-master").ok_or("the simulated roles have wrong names")?;
     let encrypted = scenario != Scenario::Unencrypted;

@@ -1,7 +1,8 @@
 //! Starts the copy of the snapshot into the target Region, or takes the one that this operation started already.
 
-use crate::follow::{Answer, follow, planned, tags};
+use crate::follow::{Answer, follow, planned, tags, with_key_advice};
 use aurora_restore_core::domain::decide::copy_snapshot::{Decision, decide};
+use aurora_restore_core::domain::kms;
 use aurora_restore_core::domain::naming::Kind;
 use aurora_restore_core::domain::operation::{CopyState, Operation};
 use aurora_restore_core::domain::outcome::StepOutput;
@@ -53,7 +54,16 @@ async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, St
             let source = plan.snapshot.arn.as_str();
             let detail = json!({ "source": source, "kms_key_id": kms_key_id });
             let call = context.rds.copy_snapshot(source, copy_id, kms_key_id, &tags);
-            context.mutate(operation, "rds:CopyDBClusterSnapshot", copy_id.as_str(), detail, call).await?;
+            let copied = context.mutate(operation, "rds:CopyDBClusterSnapshot", copy_id.as_str(), detail, call).await;
+            copied.map_err(|error| {
+                let read = plan
+                    .snapshot
+                    .kms_key_id
+                    .as_deref()
+                    .map(|id| kms::Key { id, region: request.source_region.as_str() });
+                let write = kms_key_id.map(|id| kms::Key { id, region: request.target_region.as_str() });
+                with_key_advice(error, || kms::of_copy(read, write))
+            })?;
             operation.copy = Some(made(copy_id.as_str(), "", "copying"));
             Ok(Answer::done(json!({ "copy_id": copy_id, "adopted": false })))
         }

@@ -2,6 +2,7 @@
 //! then the cluster with a final snapshot. The state machine repeats it until the cluster is gone.
 
 use crate::follow::{Answer, follow, planned};
+use crate::ground;
 use aurora_restore_core::domain::cloud::{Cluster, Instance};
 use aurora_restore_core::domain::decide::delete_cluster::{Decision, Facts, decide};
 use aurora_restore_core::domain::guards::{self, Refusal, against_deleting, usable_snapshot};
@@ -84,7 +85,7 @@ async fn next_move(
     instances: &[Instance],
 ) -> Result<Decision, StepError> {
     let mut refusals = Vec::new();
-    let (mut unusable_snapshot, mut final_snapshot_exists) = (None, false);
+    let (mut unusable, mut final_snapshot_exists) = (None, false);
     let replaced = operation.replaced.as_ref();
     // Of this very cluster: another one of its name may have been made since.
     let deletion_called = replaced.zip(target).is_some_and(|(replaced, target)| {
@@ -100,13 +101,19 @@ async fn next_move(
             refusals = guard(context, request, plan, target, final_snapshot_exists, replaced.is_some()).await?;
             let wanted = operation.copy.as_ref().map_or(plan.snapshot.id.as_str(), |copy| copy.snapshot_id.as_str());
             let snapshot = context.rds.snapshot(wanted).await?;
-            unusable_snapshot = usable_snapshot(plan, snapshot.as_ref(), &operation.operation_id).err();
+            unusable = usable_snapshot(plan, snapshot.as_ref(), &operation.operation_id).err();
+            // A cluster that could not be put back is not taken away.
+            if replaced.is_none() {
+                let (doubts, key) = ground::doubts(context, plan).await?;
+                refusals.extend(doubts);
+                unusable = unusable.or(key);
+            }
         }
     }
     let facts = Facts {
         operation_id: &operation.operation_id,
         refusals: &refusals,
-        unusable_snapshot: unusable_snapshot.as_ref(),
+        unusable: unusable.as_ref(),
         begun: replaced.is_some(),
         deletion_called,
         final_snapshot_exists,

@@ -135,6 +135,14 @@ fn with_what_is_left(mut error: StepError, operation: &Operation) -> StepError {
     error
 }
 
+/// A refusal of KMS, with what to do about it: RDS does not name the key.
+pub(crate) fn with_key_advice(mut error: StepError, advice: impl FnOnce() -> String) -> StepError {
+    if error.name() == ErrorName::KmsKeyUnusable {
+        error.failure.next = Some(advice());
+    }
+    error
+}
+
 fn may_act(operation: &Operation, execution_arn: Option<&str>) -> Result<(), Failure> {
     let id = &operation.operation_id;
     if operation.status != Status::Running {

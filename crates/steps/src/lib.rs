@@ -8,6 +8,7 @@ pub mod copy_snapshot;
 mod database;
 pub mod delete_cluster;
 mod follow;
+mod ground;
 pub mod notify;
 pub mod preflight;
 pub mod restore_cluster;

@@ -3,12 +3,14 @@
 
 use crate::database;
 use crate::follow::{Answer, conclude};
+use crate::ground;
 use aurora_restore_core::aws::rds::Rds;
 use aurora_restore_core::domain::cloud::{Cluster, Instance, Snapshot};
 use aurora_restore_core::domain::decide::preflight::{
-    KeyLook, Observed, decide, instances_to_create, key_to_look_at, subnet_group_to_look_at,
+    KeyLook, Observed, decide, draft, instances_to_create, key_to_look_at,
 };
 use aurora_restore_core::domain::failure::{ErrorName, Failure};
+use aurora_restore_core::domain::guards::Blueprint;
 use aurora_restore_core::domain::ids::OperationId;
 use aurora_restore_core::domain::lock::{self, Lock, Owner};
 use aurora_restore_core::domain::naming;
@@ -184,20 +186,21 @@ async fn observe(context: &Context, operation: &Operation, request: &Request) ->
     };
     let earlier = earlier(context, operation).await?;
     let base = plan::base(target.as_ref(), &instances, &earlier);
-    let (others, global_cluster, key, subnet_group_exists, taken_snapshot_names) = tokio::try_join!(
+    let (others, global_cluster, key, taken_snapshot_names) = tokio::try_join!(
         others_of_our_names(rds, request, &base, &instances),
         global_cluster(rds, target.as_ref()),
         key(context, request, &base),
-        subnet_group(rds, request, &base),
         taken_snapshot_names(rds, request, &operation.operation_id),
     )?;
     instances.extend(others);
     let mut observed = Observed { snapshots, manual_snapshots, instances, base, ..Observed::default() };
     observed.global_cluster = global_cluster;
     observed.key = key;
-    observed.subnet_group_exists = subnet_group_exists;
     observed.taken_snapshot_names = taken_snapshot_names;
     observed.target = target;
+    if let Some(draft) = draft(request, &observed, &operation.operation_id) {
+        observed.ground = Some(ground::look(context, &Blueprint::of(&draft)).await?);
+    }
     credentials(context, request, &mut observed).await?;
     Ok(observed)
 }
@@ -244,13 +247,6 @@ async fn global_cluster(rds: &Rds, target: Option<&Cluster>) -> Result<Option<St
 async fn key(context: &Context, request: &Request, base: &Base) -> Result<KeyLook, StepError> {
     let Some(id) = key_to_look_at(request, base) else { return Ok(KeyLook::NotAsked) };
     Ok(context.kms.key(&id).await?.map_or(KeyLook::Missing, KeyLook::Found))
-}
-
-async fn subnet_group(rds: &Rds, request: &Request, base: &Base) -> Result<Option<bool>, StepError> {
-    match subnet_group_to_look_at(request, base) {
-        Some(name) => Ok(Some(rds.has_subnet_group(&name).await?)),
-        None => Ok(None),
-    }
 }
 
 async fn taken_snapshot_names(

@@ -1,11 +1,13 @@
 //! Restores the cluster from the snapshot, or takes the one that this operation restored already. The cluster only:
 //! check-restore makes its instances.
 
-use crate::follow::{Answer, follow, planned, tags};
+use crate::follow::{Answer, follow, planned, tags, with_key_advice};
+use crate::ground;
 use aurora_restore_core::domain::cloud::Cluster;
 use aurora_restore_core::domain::decide::restore_cluster::{Decision, decide};
 use aurora_restore_core::domain::failure::{ErrorName, Failure};
-use aurora_restore_core::domain::guards::usable_snapshot;
+use aurora_restore_core::domain::guards::{Blueprint, Refusal, as_failure, usable_snapshot};
+use aurora_restore_core::domain::kms;
 use aurora_restore_core::domain::naming::Kind;
 use aurora_restore_core::domain::operation::{ClusterState, Operation};
 use aurora_restore_core::domain::outcome::StepOutput;
@@ -41,14 +43,36 @@ async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, St
         Decision::Restore => {
             let snapshot = context.rds.snapshot(&snapshot_id).await?;
             usable_snapshot(&plan, snapshot.as_ref(), &operation.operation_id)?;
+            let (doubts, key) = ground::doubts(context, &plan).await?;
+            if let Some(failure) = key {
+                return Err(failure.into());
+            }
+            if let Some(failure) = refused(&doubts) {
+                return Err(failure.into());
+            }
             let tags = tags(operation, &plan, Kind::Cluster);
             let detail = json!({ "snapshot_id": snapshot_id, "settings": plan.settings });
             let call = context.rds.restore_cluster(id, &snapshot_id, &plan.snapshot.engine, &plan.settings, &tags);
-            context.mutate(operation, "rds:RestoreDBClusterFromSnapshot", id.as_str(), detail, call).await?;
+            let restored =
+                context.mutate(operation, "rds:RestoreDBClusterFromSnapshot", id.as_str(), detail, call).await;
+            restored.map_err(|error| match &Blueprint::of(&plan).kms_key_id {
+                Some(key) => {
+                    let key = kms::Key { id: key, region: request.target_region.as_str() };
+                    with_key_advice(error, || kms::of_restore(key))
+                }
+                None => error,
+            })?;
             operation.cluster = Some(state(None));
             Ok(Answer::done(json!({ "cluster_id": id, "adopted": false })))
         }
     }
+}
+
+/// What left is says the operation: the target may be gone already.
+fn refused(doubts: &[Refusal]) -> Option<Failure> {
+    let mut failure = as_failure(ErrorName::RefusedUnsafe, "refused to restore: ", doubts, "")?;
+    failure.left_behind = None;
+    Some(failure)
 }
 
 fn state(seen: Option<&Cluster>) -> ClusterState {

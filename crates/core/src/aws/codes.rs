@@ -51,6 +51,7 @@ pub(super) const CODES: &[(&str, ErrorName)] = &[
     ("InsufficientDBInstanceCapacity", ErrorName::QuotaExceeded),
     ("InsufficientStorageClusterCapacity", ErrorName::QuotaExceeded),
     // Rights.
+    ("AuthFailure", ErrorName::AccessDenied),
     ("AccessDenied", ErrorName::AccessDenied),
     ("AccessDeniedException", ErrorName::AccessDenied),
     ("UnauthorizedOperation", ErrorName::AccessDenied),

@@ -2,6 +2,7 @@
 
 mod codes;
 mod convert;
+pub mod ec2;
 mod error;
 pub mod kms;
 pub mod rds;

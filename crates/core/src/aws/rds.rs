@@ -150,14 +150,40 @@ impl Rds {
         Ok(snapshots)
     }
 
-    /// Whether a subnet group exists.
+    /// The VPC of a subnet group; `None` on `DBSubnetGroupNotFoundFault`.
     ///
     /// # Errors
-    /// Whatever RDS says but "not found".
-    pub async fn has_subnet_group(&self, name: &str) -> Result<bool, AwsError> {
+    /// Whatever else RDS says.
+    pub async fn vpc_of_subnet_group(&self, name: &str) -> Result<Option<String>, AwsError> {
         let answer = self.client.describe_db_subnet_groups().db_subnet_group_name(name).send().await;
         let answer = answer.map_err(|error| self.error("rds:DescribeDBSubnetGroups", name, error));
-        Ok(found(answer, "DBSubnetGroupNotFoundFault")?.is_some())
+        let groups = found(answer, "DBSubnetGroupNotFoundFault")?.and_then(|answer| answer.db_subnet_groups);
+        Ok(groups.unwrap_or_default().into_iter().next().map(|group| group.vpc_id.unwrap_or_default()))
+    }
+
+    /// `DBParameterGroupFamily` of a cluster parameter group; `None` on `DBParameterGroupNotFound`.
+    ///
+    /// # Errors
+    /// Whatever else RDS says.
+    pub async fn family_of_parameter_group(&self, name: &str) -> Result<Option<String>, AwsError> {
+        let call = self.client.describe_db_cluster_parameter_groups().db_cluster_parameter_group_name(name);
+        let answer = call.send().await;
+        let answer = answer.map_err(|error| self.error("rds:DescribeDBClusterParameterGroups", name, error));
+        let groups = found(answer, "DBParameterGroupNotFound")?.and_then(|answer| answer.db_cluster_parameter_groups);
+        let group = groups.unwrap_or_default().into_iter().next();
+        Ok(group.map(|group| group.db_parameter_group_family.unwrap_or_default()))
+    }
+
+    /// Whether instances of `class` can be ordered with this engine version.
+    ///
+    /// # Errors
+    /// Whatever RDS says.
+    pub async fn is_orderable(&self, engine: &str, engine_version: &str, class: &str) -> Result<bool, AwsError> {
+        let call = self.client.describe_orderable_db_instance_options();
+        let call = call.engine(engine).engine_version(engine_version).db_instance_class(class);
+        let answer = call.send().await;
+        let answer = answer.map_err(|error| self.error("rds:DescribeOrderableDBInstanceOptions", class, error))?;
+        Ok(answer.orderable_db_instance_options().iter().any(|option| option.db_instance_class() == Some(class)))
     }
 
     /// The global cluster that a cluster is a member of.

@@ -1,7 +1,7 @@
 //! The next move towards a target that is gone. The machine repeats the step until it is.
 
 use crate::cloud::{Cluster, Instance};
-use crate::failure::Failure;
+use crate::failure::{ErrorName, Failure};
 use crate::guards::{self, Refusal};
 use crate::ids::OperationId;
 use crate::sabotage::Sabotage;
@@ -39,8 +39,9 @@ pub struct Facts<'a> {
     pub operation_id: &'a OperationId,
     /// What the guards say, see [`guards::against_deleting`].
     pub refusals: &'a [Refusal],
-    /// What is wrong with the snapshot that the restore will use, see [`guards::usable_snapshot`].
-    pub unusable_snapshot: Option<&'a Failure>,
+    /// What is wrong with the snapshot or the key that the restore will use, see [`guards::usable_snapshot`] and
+    /// [`guards::unusable_key`].
+    pub unusable: Option<&'a Failure>,
     /// Whether this operation has recorded the cluster as the one it replaces, so that a refusal can say what was
     /// touched.
     pub begun: bool,
@@ -75,10 +76,11 @@ pub fn decide(target: Option<&Cluster>, instances: &[Instance], facts: &Facts<'_
     } else {
         format!("cluster {id} was not touched")
     };
-    if let Some(failure) = guards::as_failure(facts.refusals, &left) {
+    let begins = "refused to delete the target: ";
+    if let Some(failure) = guards::as_failure(ErrorName::RefusedUnsafe, begins, facts.refusals, &left) {
         return Decision::Refuse(failure);
     }
-    if let Some(failure) = facts.unusable_snapshot {
+    if let Some(failure) = facts.unusable {
         return Decision::Refuse(failure.clone().left(left));
     }
     match cluster_class(&target.status) {
@@ -113,7 +115,7 @@ mod tests {
     use super::*;
     use crate::decide::fixtures::{self, cluster, instance};
 
-    fn with(target: &Cluster, refusals: &[Refusal], unusable_snapshot: Option<&Failure>) -> Decision {
+    fn with(target: &Cluster, refusals: &[Refusal], unusable: Option<&Failure>) -> Decision {
         let operation_id = &fixtures::operation_id();
         decide(
             Some(target),
@@ -121,7 +123,7 @@ mod tests {
             &Facts {
                 operation_id,
                 refusals,
-                unusable_snapshot,
+                unusable,
                 begun: false,
                 deletion_called: false,
                 final_snapshot_exists: false,
@@ -135,7 +137,7 @@ mod tests {
         let facts = Facts {
             operation_id,
             refusals: &[],
-            unusable_snapshot: None,
+            unusable: None,
             begun: false,
             deletion_called: false,
             final_snapshot_exists: false,
@@ -205,7 +207,7 @@ mod tests {
         let facts = Facts {
             operation_id: &fixtures::operation_id(),
             refusals: &refusals,
-            unusable_snapshot: None,
+            unusable: None,
             begun: true,
             deletion_called: true,
             final_snapshot_exists: true,

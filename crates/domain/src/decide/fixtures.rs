@@ -1,6 +1,7 @@
 //! Values that the decision tables share.
 
 use crate::cloud::{Cluster, Instance, Member, Snapshot};
+use crate::guards::{Ground, SecurityGroup};
 use crate::ids::{ClusterId, OperationId, SnapshotId};
 use crate::naming;
 use crate::operation::Replaced;
@@ -118,6 +119,7 @@ pub(crate) fn plan() -> Plan {
             arn: snapshot("snap-1").arn,
             created_at: None,
             encrypted: true,
+            kms_key_id: snapshot("snap-1").kms_key_id,
             engine: "aurora-postgresql".into(),
             engine_version: "15.4".into(),
             allocated_storage_gib: Some(100),
@@ -133,6 +135,17 @@ pub(crate) fn plan() -> Plan {
         instances: vec![planned(1), planned(2)],
         tags: BTreeMap::new(),
         summary: vec![],
+    }
+}
+
+/// What [`plan`] and [`cluster`] rest on, as it should be.
+pub(crate) fn ground() -> Ground {
+    Ground {
+        region: "us-west-2".into(),
+        orderable_classes: ["db.r6g.large", "db.serverless"].map(str::to_owned).into(),
+        subnet_group_vpc: Some("vpc-1".into()),
+        security_groups: vec![SecurityGroup { id: "sg-1".into(), vpc_id: "vpc-1".into() }],
+        parameter_group_family: Some("aurora-postgresql15".into()),
     }
 }
 

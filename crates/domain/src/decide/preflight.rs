@@ -2,8 +2,8 @@
 
 use crate::cloud::{Cluster, Instance, Key, Snapshot};
 use crate::failure::{ErrorName, Failure};
-use crate::guards;
-use crate::ids::OperationId;
+use crate::guards::{self, Blueprint, Ground};
+use crate::ids::{OperationId, SnapshotId};
 use crate::naming;
 use crate::plan::{self, Base, ClusterSettings, CopyPlan, Plan, PlannedInstance, Replaces, SnapshotRef};
 use crate::request::{InstanceSpec, Request, SnapshotSelector};
@@ -27,8 +27,8 @@ pub struct Observed {
     pub key: KeyLook,
     /// Names that exist already among those that the operation will make.
     pub taken_snapshot_names: Vec<String>,
-    /// Whether the subnet group of [`subnet_group_to_look_at`] exists; `None` when none was looked at.
-    pub subnet_group_exists: Option<bool>,
+    /// What the restore of [`draft`] rests on; `None` when there is no draft.
+    pub ground: Option<Ground>,
     /// Manual cluster snapshots in the target Region and the account's limit, when AWS told it.
     pub manual_snapshots: Option<(i64, i64)>,
     /// Master user name in the secret.
@@ -55,11 +55,6 @@ pub fn key_to_look_at(request: &Request, base: &Base) -> Option<String> {
     request.settings.kms_key_id.clone().or_else(|| base.settings.as_ref()?.kms_key_id.clone())
 }
 
-/// The subnet group that the restore will use.
-pub fn subnet_group_to_look_at(request: &Request, base: &Base) -> Option<String> {
-    plan::merge(&request.settings, base.settings.as_ref()).db_subnet_group_name
-}
-
 /// The instances that the restore will create: the request's, else those of the cluster being replaced.
 pub fn instances_to_create(request: &Request, base: &Base) -> Vec<PlannedInstance> {
     let specs = request.settings.instances.as_ref().unwrap_or(&base.instances);
@@ -81,11 +76,10 @@ pub fn decide(request: &Request, observed: &Observed, operation_id: &OperationId
     failures.extend(key_failure(request, observed, snapshot.as_ref().ok().copied()));
     failures.extend(taken_names(request, observed, operation_id));
 
+    failures.extend(unfit_ground(request, observed, operation_id));
+
     let source_arn = snapshot.as_ref().ok().map(|snapshot| source_cluster_arn(request, snapshot)).unwrap_or_default();
-    let wants_final_snapshot = !request.skip_final_snapshot
-        && observed.target.as_ref().is_some_and(|target| !(target.is_managed() && target.never_came_up()));
-    let final_snapshot_id =
-        wants_final_snapshot.then(|| naming::final_snapshot_id(&request.target_cluster_id, operation_id));
+    let final_snapshot_id = final_snapshot_id(request, observed, operation_id);
     if let Some(target) = &observed.target {
         let refusals = guards::against_deleting(&guards::Facts {
             target,
@@ -97,13 +91,38 @@ pub fn decide(request: &Request, observed: &Observed, operation_id: &OperationId
                 .as_ref()
                 .is_some_and(|id| observed.taken_snapshot_names.iter().any(|taken| taken == id.as_str())),
         });
-        failures.extend(guards::as_failure(&refusals, "nothing was touched"));
+        failures.extend(guards::as_failure(
+            ErrorName::RefusedUnsafe,
+            "refused to delete the target: ",
+            &refusals,
+            "nothing was touched",
+        ));
     }
     match (snapshot, together(failures)) {
         (_, Some(failure)) => Err(failure),
         (Err(failure), None) => Err(failure),
-        (Ok(snapshot), None) => Ok(planned(request, observed, snapshot, source_arn, final_snapshot_id, operation_id)),
+        (Ok(snapshot), None) => Ok(planned(request, observed, snapshot, operation_id)),
     }
+}
+
+/// The plan as far as it can be made before its ground was looked at; `None` without a snapshot to restore.
+pub fn draft(request: &Request, observed: &Observed, operation_id: &OperationId) -> Option<Plan> {
+    let snapshot = choose_snapshot(request, &observed.snapshots).ok()?;
+    Some(planned(request, observed, snapshot, operation_id))
+}
+
+/// Why the restore would fail where it is to be made.
+fn unfit_ground(request: &Request, observed: &Observed, operation_id: &OperationId) -> Option<Failure> {
+    let (draft, ground) = (draft(request, observed, operation_id)?, observed.ground.as_ref()?);
+    let refusals = guards::against_restoring(&Blueprint::of(&draft), ground);
+    guards::as_failure(ErrorName::InvalidRequest, "", &refusals, "nothing was touched")
+}
+
+/// The name of the replaced cluster's final snapshot; `None` when it needs none.
+fn final_snapshot_id(request: &Request, observed: &Observed, operation_id: &OperationId) -> Option<SnapshotId> {
+    let wants_one = !request.skip_final_snapshot
+        && observed.target.as_ref().is_some_and(|target| !(target.is_managed() && target.never_came_up()));
+    wants_one.then(|| naming::final_snapshot_id(&request.target_cluster_id, operation_id))
 }
 
 /// ARN of the source cluster, which may no longer exist while its snapshots do.
@@ -208,26 +227,10 @@ fn invalid(request: &Request, observed: &Observed, snapshot: Option<&Snapshot>) 
                 snapshot.id
             ));
         }
-        if let Some(replaced_version) = base.settings.as_ref().and_then(|settings| settings.engine_version.as_deref())
-            && request.settings.db_cluster_parameter_group_name.is_none()
-            && let Some(group) = &settings.db_cluster_parameter_group_name
-            && major(replaced_version) != major(&snapshot.engine_version)
-        {
-            problems.push(format!(
-                "db_cluster_parameter_group_name: needs a group for version {}; that of the cluster being replaced ({group}) is for version {}",
-                snapshot.engine_version, replaced_version
-            ));
-        }
     }
     if settings.db_subnet_group_name.is_none() {
         problems.push(format!(
             "db_subnet_group_name: needs a value, because there is no cluster {target} to take it from (AWS would use the default VPC)"
-        ));
-    }
-    if let (Some(false), Some(group)) = (observed.subnet_group_exists, &settings.db_subnet_group_name) {
-        problems.push(format!(
-            "db_subnet_group_name: got {group}; takes a subnet group that exists in {}",
-            request.target_region
         ));
     }
     if settings.vpc_security_group_ids.is_empty() {
@@ -268,10 +271,6 @@ fn invalid(request: &Request, observed: &Observed, snapshot: Option<&Snapshot>) 
     vec![Failure::new(ErrorName::InvalidRequest, problems.join("; ")).left("nothing was touched")]
 }
 
-fn major(engine_version: &str) -> &str {
-    engine_version.split('.').next().unwrap_or_default()
-}
-
 fn is_same_region(request: &Request) -> bool {
     request.source_region == request.target_region
 }
@@ -298,15 +297,9 @@ fn key_failure(request: &Request, observed: &Observed, snapshot: Option<&Snapsho
     let region = &request.target_region;
     match &observed.key {
         KeyLook::NotAsked => None,
-        KeyLook::Found(key) if key.state == "Enabled" => None,
-        KeyLook::Found(key) => Some(
-            Failure::new(
-                ErrorName::KmsKeyUnusable,
-                format!("KMS key {used} ({}) is {}, not Enabled", key.arn, key.state),
-            )
-            .left("nothing was touched")
-            .next("enable the key or cancel its deletion, or name another one as kms_key_id"),
-        ),
+        KeyLook::Found(key) => {
+            guards::unusable_key(&used, Some(key)).map(|failure| failure.left("nothing was touched"))
+        }
         KeyLook::Missing => Some(
             Failure::new(
                 ErrorName::InvalidRequest,
@@ -359,14 +352,7 @@ fn together(failures: Vec<Failure>) -> Option<Failure> {
     Some(all)
 }
 
-fn planned(
-    request: &Request,
-    observed: &Observed,
-    snapshot: &Snapshot,
-    source_cluster_arn: String,
-    final_snapshot_id: Option<crate::ids::SnapshotId>,
-    operation_id: &OperationId,
-) -> Plan {
+fn planned(request: &Request, observed: &Observed, snapshot: &Snapshot, operation_id: &OperationId) -> Plan {
     let (target, base) = (observed.target.as_ref(), &observed.base);
     let (copy_key, restore_key) = keys(request, base, snapshot);
     let copy = if is_same_region(request) {
@@ -382,14 +368,15 @@ fn planned(
             arn: snapshot.arn.clone(),
             created_at: snapshot.created_at.map(timestamp),
             encrypted: snapshot.encrypted,
+            kms_key_id: snapshot.kms_key_id.clone(),
             engine: snapshot.engine.clone(),
             engine_version: snapshot.engine_version.clone(),
             allocated_storage_gib: snapshot.allocated_storage_gib,
         },
-        source_cluster_arn,
+        source_cluster_arn: source_cluster_arn(request, snapshot),
         copy,
         replaces: target.map(|target| Replaces { arn: target.arn.clone(), resource_id: target.resource_id.clone() }),
-        final_snapshot_id,
+        final_snapshot_id: final_snapshot_id(request, observed, operation_id),
         settings,
         instances: instances_to_create(request, base),
         tags: plan::merge_tags(&request.tags, base),

@@ -24,7 +24,7 @@ fn world() -> Observed {
         target: Some(fixtures::cluster("staging")),
         instances: vec![fixtures::instance("staging-1"), fixtures::instance("staging-2")],
         key: KeyLook::Found(Key { arn: "arn:aws:kms:us-west-2:1:key/k".into(), state: "Enabled".into() }),
-        subnet_group_exists: Some(true),
+        ground: Some(fixtures::ground()),
         master_username: Some("master".into()),
         ..Observed::default()
     }
@@ -132,7 +132,12 @@ fn each_wrong_world_has_its_own_words() {
         ),
         (json!({}), |w| w.target = None, ErrorName::InvalidRequest, "db_instance_class: needs"),
         (json!({}), |w| w.target = None, ErrorName::InvalidRequest, "db_subnet_group_name: needs"),
-        (json!({}), |w| w.subnet_group_exists = Some(false), ErrorName::InvalidRequest, "got staging-subnets"),
+        (
+            json!({}),
+            |w| w.ground.as_mut().unwrap().subnet_group_vpc = None,
+            ErrorName::InvalidRequest,
+            "got staging-subnets",
+        ),
         (json!({"db_instance_class": "db.serverless"}), |_| {}, ErrorName::InvalidRequest, "serverless_v2: needs"),
         (json!({}), |w| w.snapshots[0].engine = "aurora-mysql".into(), ErrorName::InvalidRequest, "aurora-mysql"),
         (json!({}), |w| w.master_username = Some("admin".into()), ErrorName::InvalidRequest, "got admin; takes master"),
@@ -152,9 +157,10 @@ fn each_wrong_world_has_its_own_words() {
                 let target = w.target.as_mut().unwrap();
                 target.db_cluster_parameter_group_name = Some("mine".into());
                 target.engine_version = "14.9".into();
+                w.ground.as_mut().unwrap().parameter_group_family = Some("aurora-postgresql14".into());
             },
             ErrorName::InvalidRequest,
-            "db_cluster_parameter_group_name: needs a group for version 15.4",
+            "db_cluster_parameter_group_name: got mine, whose family is aurora-postgresql14; takes one of family aurora-postgresql15",
         ),
     ];
     for (input, change, name, words) in table {

@@ -303,7 +303,7 @@ impl World {
                 }
                 answer
             }
-            "secretsmanager" | "kms" | "sns" | "states" => services::answer(self, call),
+            "secretsmanager" | "kms" | "sns" | "states" | "ec2" => services::answer(self, call),
             service => fault("InvalidAction", format!("the simulated cloud has no {service}")),
         }
     }

@@ -28,8 +28,12 @@ pub struct Region {
     pub snapshots: BTreeMap<String, Snapshot>,
     /// Key ARN to state.
     pub keys: BTreeMap<String, String>,
-    /// Names.
-    pub subnet_groups: BTreeSet<String>,
+    /// Names, and the VPC of each.
+    pub subnet_groups: BTreeMap<String, String>,
+    /// Ids, and the VPC of each.
+    pub security_groups: BTreeMap<String, String>,
+    /// Classes that can be ordered.
+    pub orderable_classes: BTreeSet<String>,
     /// Global cluster to ARNs of its members.
     pub global_clusters: BTreeMap<String, Vec<String>>,
 }

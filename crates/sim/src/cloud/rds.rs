@@ -22,16 +22,29 @@ pub(super) fn answer(world: &mut World, call: &Call) -> Result<Reply, Fault> {
         "DescribeDBClusterSnapshots" => describe_snapshots(world, call),
         "DescribeDBSubnetGroups" => {
             let name = need(call, "DBSubnetGroupName")?;
-            if !world.region(call).subnet_groups.contains(name) {
+            let Some(vpc_id) = world.region(call).subnet_groups.get(name) else {
                 return fault("DBSubnetGroupNotFoundFault", format!("DB subnet group {name} does not exist."));
-            }
+            };
             let mut xml = Xml::default();
             xml.wrap("DBSubnetGroups", |xml| {
                 xml.wrap("DBSubnetGroup", |xml| {
-                    xml.leaf("DBSubnetGroupName", name).leaf("SubnetGroupStatus", "Complete");
+                    xml.leaf("DBSubnetGroupName", name).leaf("SubnetGroupStatus", "Complete").leaf("VpcId", vpc_id);
                 });
             });
             Ok(Reply::new(xml.0, "exists"))
+        }
+        "DescribeOrderableDBInstanceOptions" => {
+            let class = need(call, "DBInstanceClass")?;
+            let is_offered = world.region(call).orderable_classes.contains(class);
+            let mut xml = Xml::default();
+            xml.wrap("OrderableDBInstanceOptions", |xml| {
+                if is_offered {
+                    xml.wrap("OrderableDBInstanceOption", |xml| {
+                        xml.leaf("DBInstanceClass", class);
+                    });
+                }
+            });
+            Ok(Reply::new(xml.0, if is_offered { "offered" } else { "not offered" }))
         }
         "DescribeGlobalClusters" => Ok(xml::global_clusters(&world.region(call).global_clusters)),
         "DescribeAccountAttributes" => Ok(xml::quotas(manual_snapshots(world, call), MANUAL_SNAPSHOTS)),
@@ -264,7 +277,7 @@ fn restore(world: &mut World, call: &Call) -> Result<Reply, Fault> {
         return fault("InvalidParameterCombination", format!("The snapshot's engine is {ENGINE}."));
     }
     let subnet_group = call.form.get("DBSubnetGroupName").unwrap_or("default").to_owned();
-    if !region.subnet_groups.contains(&subnet_group) {
+    if !region.subnet_groups.contains_key(&subnet_group) {
         return fault("DBSubnetGroupNotFoundFault", format!("DB subnet group {subnet_group} does not exist."));
     }
     let key = match (call.form.get("KmsKeyId"), &snapshot.key) {

@@ -43,8 +43,28 @@ pub(super) fn answer(world: &mut World, call: &Call) -> Result<Reply, Fault> {
             }
         }
         ("sns", "Publish") => publish(world, call),
+        ("ec2", "DescribeSecurityGroups") => Ok(security_groups(world, call)),
         (service, action) => fault("InvalidAction", format!("the simulated {service} has no {action}")),
     }
+}
+
+/// Those of the filter that exist.
+fn security_groups(world: &World, call: &Call) -> Reply {
+    let known = world.regions.get(&call.region).map(|region| &region.security_groups);
+    let wanted = (1..).map_while(|number| call.form.get(&format!("Filter.1.Value.{number}")));
+    let mut xml = Xml::default();
+    let mut found = 0;
+    xml.wrap("securityGroupInfo", |xml| {
+        for id in wanted {
+            if let Some(vpc_id) = known.and_then(|known| known.get(id)) {
+                found += 1;
+                xml.wrap("item", |xml| {
+                    xml.leaf("groupId", id).leaf("vpcId", vpc_id);
+                });
+            }
+        }
+    });
+    Reply::new(xml.0, format!("{found} groups"))
 }
 
 fn publish(world: &mut World, call: &Call) -> Result<Reply, Fault> {

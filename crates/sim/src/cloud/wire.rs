@@ -10,7 +10,7 @@ use std::fmt::Write;
 /// A call to a service.
 #[derive(Debug, Clone)]
 pub struct Call {
-    /// `rds`, `dynamodb`, `secretsmanager`, `kms`, `sns`, `states`, or `database` for the restored one.
+    /// `rds`, `dynamodb`, `secretsmanager`, `kms`, `sns`, `states`, `ec2`, or `database` for the restored one.
     pub service: &'static str,
     /// `DescribeDBClusters`
     pub action: String,
@@ -48,6 +48,7 @@ impl Call {
             "kms" => "kms",
             "sns" => "sns",
             "states" => "states",
+            "ec2" => "ec2",
             _ => return Err(format!("the simulated cloud has no service at {uri}")),
         };
         let body = request.body().bytes().ok_or("the request's body is a stream")?;
@@ -93,6 +94,9 @@ impl Call {
             "ResourceName",
             "TopicArn",
             "Filters.Filter.1.Values.Value.1",
+            "Filter.1.Value.1",
+            "DBInstanceClass",
+            "DBClusterParameterGroupName",
         ];
         if let Some(value) = form.iter().find_map(|name| self.form.get(name)) {
             return value.to_owned();
@@ -208,6 +212,23 @@ pub fn respond(call: &Call, reply: &Result<Reply, Fault>, request_id: &str) -> H
     let is_query = call.json.is_null();
     let action = &call.action;
     let (status, body) = match (reply, is_query) {
+        (Ok(reply), _) if call.service == "ec2" => (
+            200,
+            format!(
+                "<{action}Response xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\"><requestId>{request_id}</requestId>{}\
+                 </{action}Response>",
+                reply.body
+            ),
+        ),
+        (Err(fault), _) if call.service == "ec2" => (
+            fault.status,
+            format!(
+                "<Response><Errors><Error><Code>{}</Code><Message>{}</Message></Error></Errors>\
+                 <RequestID>{request_id}</RequestID></Response>",
+                fault.code,
+                escape(&fault.message)
+            ),
+        ),
         (Ok(reply), true) => (
             200,
             format!(
