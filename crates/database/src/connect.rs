@@ -8,7 +8,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::{ConnectOptions, Connection};
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// The longest that one attempt may take: name, connection, handshake and login together.
@@ -69,7 +69,13 @@ impl Trust {
 
     /// Amazon's own authorities for RDS, shipped with this crate; `certs/README.md` says where they come from.
     pub fn rds() -> Result<Self, DatabaseError> {
-        Self::from_pem(&include_bytes!("../certs/rds-global-bundle.pem")[..])
+        // Copied once for a whole process.
+        static SHIPPED: OnceLock<Trust> = OnceLock::new();
+        if let Some(shipped) = SHIPPED.get() {
+            return Ok(shipped.clone());
+        }
+        let trust = Self::from_pem(&include_bytes!("../certs/rds-global-bundle.pem")[..])?;
+        Ok(SHIPPED.get_or_init(|| trust).clone())
     }
 
     /// Certificates in a PEM file.

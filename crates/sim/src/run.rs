@@ -460,18 +460,19 @@ fn step_of(function: &str) -> Option<Step> {
     Step::ALL.into_iter().find(|step| pascal(step) == function)
 }
 
+/// Boxed: together they are large, and every invocation would be moved about with room for the largest.
 async fn run_step(context: &Context, step: Step, payload: Value) -> Result<StepOutput, StepError> {
     match step {
-        Step::Preflight => steps::preflight::run(context, step, payload).await,
-        Step::CopySnapshot => steps::copy_snapshot::run(context, step, payload).await,
-        Step::CheckCopy => steps::check_copy::run(context, step, payload).await,
-        Step::DeleteCluster => steps::delete_cluster::run(context, step, payload).await,
-        Step::RestoreCluster => steps::restore_cluster::run(context, step, payload).await,
-        Step::CheckRestore => steps::check_restore::run(context, step, payload).await,
-        Step::SetupDbUsers => steps::setup_db_users::run(context, step, payload).await,
-        Step::VerifyRestore => steps::verify_restore::run(context, step, payload).await,
-        Step::ArchiveSnapshot => steps::archive_snapshot::run(context, step, payload).await,
-        Step::Notify => steps::notify::run(context, step, payload).await,
+        Step::Preflight => Box::pin(steps::preflight::run(context, step, payload)).await,
+        Step::CopySnapshot => Box::pin(steps::copy_snapshot::run(context, step, payload)).await,
+        Step::CheckCopy => Box::pin(steps::check_copy::run(context, step, payload)).await,
+        Step::DeleteCluster => Box::pin(steps::delete_cluster::run(context, step, payload)).await,
+        Step::RestoreCluster => Box::pin(steps::restore_cluster::run(context, step, payload)).await,
+        Step::CheckRestore => Box::pin(steps::check_restore::run(context, step, payload)).await,
+        Step::SetupDbUsers => Box::pin(steps::setup_db_users::run(context, step, payload)).await,
+        Step::VerifyRestore => Box::pin(steps::verify_restore::run(context, step, payload)).await,
+        Step::ArchiveSnapshot => Box::pin(steps::archive_snapshot::run(context, step, payload)).await,
+        Step::Notify => Box::pin(steps::notify::run(context, step, payload)).await,
     }
 }
 
