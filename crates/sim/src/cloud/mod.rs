@@ -296,9 +296,11 @@ impl World {
             "dynamodb" => {
                 let before = crate::invariants::holder(self);
                 let answer = dynamodb::answer(&mut self.tables, &mut self.tokens, call, self.lines.is_some());
-                if let Some(before) = before
-                    && crate::invariants::holder(self).as_ref() != Some(&before)
-                {
+                let after = crate::invariants::holder(self);
+                if let Some(before) = before.filter(|before| after.as_ref() != Some(before)) {
+                    if after.is_some() && self.executions.get(&before.1).is_some_and(|status| status == "RUNNING") {
+                        self.violated(Invariant::Unlocked, format!("the lock of {}, which runs, was taken", before.1));
+                    }
                     self.lock_lost = Some((before, self.time.now_us()));
                 }
                 answer
