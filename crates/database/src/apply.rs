@@ -66,7 +66,7 @@ async fn change_server(
 }
 
 async fn change_database(server: Arc<Server>, name: String, changes: Vec<RoleChange>) -> Result<(), DatabaseError> {
-    let failed = |error| DatabaseError::of_statement(format!("grant rights in database {name}"), error);
+    let failed = |error| DatabaseError::of_statement(format!("change the rights in database {name}"), error);
     let mut session = server.session(&name).await?;
     let version = version(&mut session.connection).await?;
     let mut statements = vec![];

@@ -1,12 +1,12 @@
 //! Seeing who may do what. The number of queries depends on the number of databases, never on that of tables.
 
+mod rights;
+
 use crate::connect::{Login, Session, try_login};
 use crate::error::{DatabaseError, ErrorClass};
 use crate::server::{Passwords, Server, side_by_side};
-use aurora_restore_domain::roles::{
-    Attributes, Desired, GrantTarget, Membership, MissingDefault, MissingRight, ObjectKind, Observed, ObservedDatabase,
-    ObservedRole, Privilege, RoleName, ServerVersion,
-};
+use aurora_restore_domain::roles::{Attributes, Desired, Membership, Observed, ObservedRole, RoleName, ServerVersion};
+use rights::{Wanted, observe_database};
 use sqlx::postgres::PgRow;
 use sqlx::{FromRow, Row};
 use std::collections::{BTreeMap, BTreeSet};
@@ -127,117 +127,6 @@ impl Listed {
     }
 }
 
-/// What every database is asked for: the declared users' rights, side by side as the queries take them.
-struct Wanted {
-    roles: Vec<String>,
-    kinds: Vec<String>,
-    privileges: Vec<String>,
-    /// Who makes objects besides those who own some already.
-    makers: Vec<RoleName>,
-}
-
-impl Wanted {
-    fn of(desired: &Desired) -> Self {
-        let makers = desired.object_makers().cloned().collect();
-        let mut wanted = Self { roles: vec![], kinds: vec![], privileges: vec![], makers };
-        for user in desired.declared() {
-            for kind in ObjectKind::ALL {
-                for privilege in user.profile.rights(kind) {
-                    wanted.roles.push(user.role.to_string());
-                    wanted.kinds.push(kind.as_str().to_owned());
-                    wanted.privileges.push(privilege.as_str().to_owned());
-                }
-            }
-        }
-        wanted
-    }
-}
-
-async fn observe_database(
-    server: Arc<Server>,
-    wanted: Arc<Wanted>,
-    listed: Listed,
-) -> Result<ObservedDatabase, DatabaseError> {
-    let mut seen = ObservedDatabase {
-        name: listed.name,
-        reachable: listed.reachable,
-        owners: BTreeSet::from([role_name(listed.owner)?]),
-        missing: vec![],
-        missing_defaults: vec![],
-        open_schemas: vec![],
-    };
-    if !seen.reachable {
-        return Ok(seen);
-    }
-    let mut session = server.session(&seen.name).await?;
-    let what = format!("tell the rights in database {}", seen.name);
-    look_into(&mut session, &server.master.role, &wanted, &mut seen).await.map_err(|failure| match failure {
-        Failure::Statement(error) => DatabaseError::of_statement(what, error),
-        Failure::Other(error) => error,
-    })?;
-    session.close().await;
-    Ok(seen)
-}
-
-/// A statement that failed, still to be told what it was for; or something that knows by itself.
-enum Failure {
-    Statement(sqlx::Error),
-    Other(DatabaseError),
-}
-
-impl From<sqlx::Error> for Failure {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Statement(error)
-    }
-}
-
-impl From<DatabaseError> for Failure {
-    fn from(error: DatabaseError) -> Self {
-        Self::Other(error)
-    }
-}
-
-async fn look_into(
-    session: &mut Session,
-    master: &RoleName,
-    wanted: &Wanted,
-    seen: &mut ObservedDatabase,
-) -> Result<(), Failure> {
-    let connection = &mut session.connection;
-    let owners: Vec<(String,)> = sqlx::query_as(include_str!("sql/owners.sql")).fetch_all(&mut *connection).await?;
-    for (owner,) in owners {
-        seen.owners.insert(role_name(owner)?);
-    }
-    let rights: Vec<(String, String, String, String, String)> = sqlx::query_as(include_str!("sql/missing_rights.sql"))
-        .bind(&wanted.roles)
-        .bind(&wanted.kinds)
-        .bind(&wanted.privileges)
-        .fetch_all(&mut *connection)
-        .await?;
-    for (role, kind, schema, privilege, owner) in rights {
-        let (role, owner) = (role_name(role)?, role_name(owner)?);
-        let target = GrantTarget::new(object_kind(&kind)?, schema);
-        seen.missing.push(MissingRight { role, target, privilege: privilege_of(&privilege)?, owner });
-    }
-    let makers: BTreeSet<&RoleName> = seen.owners.iter().chain(&wanted.makers).chain([master]).collect();
-    let makers: Vec<&str> = makers.into_iter().map(RoleName::as_str).collect();
-    let defaults: Vec<(String, String, String, String)> = sqlx::query_as(include_str!("sql/missing_defaults.sql"))
-        .bind(&makers)
-        .bind(&wanted.roles)
-        .bind(&wanted.kinds)
-        .bind(&wanted.privileges)
-        .fetch_all(&mut *connection)
-        .await?;
-    for (owner, role, kind, privilege) in defaults {
-        let (owner, role) = (role_name(owner)?, role_name(role)?);
-        let (kind, privilege) = (object_kind(&kind)?, privilege_of(&privilege)?);
-        seen.missing_defaults.push(MissingDefault { owner, role, kind, privilege });
-    }
-    let open: Vec<(String,)> = sqlx::query_as(include_str!("sql/open_schemas.sql")).fetch_all(connection).await?;
-    seen.open_schemas = open.into_iter().map(|(schema,)| schema).collect();
-    Ok(())
-}
-
 /// A row of `roles.sql`.
 struct RoleRow(String, ObservedRole);
 
@@ -260,6 +149,7 @@ impl FromRow<'_, PgRow> for RoleRow {
             has_sessions: row.try_get("has_sessions")?,
             master_acts_as: row.try_get("master_acts_as")?,
             master_may_grant: row.try_get("master_may_grant")?,
+            holds_something: row.try_get("holds_something")?,
             login_works: None,
         };
         Ok(Self(row.try_get("rolname")?, role))
@@ -268,14 +158,6 @@ impl FromRow<'_, PgRow> for RoleRow {
 
 fn role_name(text: String) -> Result<RoleName, DatabaseError> {
     RoleName::try_from(text).map_err(|error| unexpected(format!("a role's name that {error}")))
-}
-
-fn object_kind(text: &str) -> Result<ObjectKind, DatabaseError> {
-    ObjectKind::parse(text).ok_or_else(|| unexpected(format!("an object of kind {text}")))
-}
-
-fn privilege_of(text: &str) -> Result<Privilege, DatabaseError> {
-    Privilege::parse(text).ok_or_else(|| unexpected(format!("the right {text}")))
 }
 
 fn unexpected(what: String) -> DatabaseError {

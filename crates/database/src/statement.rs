@@ -1,8 +1,11 @@
 //! Each change as SQL.
 
+mod rights;
+
 use crate::error::DatabaseError;
 use crate::quote::{quote_identifier, quote_literal};
-use aurora_restore_domain::roles::{GrantTarget, ObjectKind, Privilege, RoleChange, RoleName, ServerVersion};
+use aurora_restore_domain::roles::{ObjectKind, Privilege, RoleChange, RoleName, ServerVersion};
+use rights::{grant, option_only, revoke};
 use std::collections::BTreeSet;
 
 /// The statement that makes `change`, or `None` for those that are more than a statement: passwords and sessions.
@@ -30,7 +33,17 @@ pub(crate) fn statement(change: &RoleChange, version: ServerVersion) -> Result<O
             let with = if version.major() >= 16 { " WITH INHERIT TRUE, SET TRUE" } else { "" };
             format!("GRANT {} TO {}{with}", quote(role)?, quote(member)?)
         }
-        RoleChange::Grant { database, target, role, privileges } => grant(database, target, role, privileges)?,
+        RoleChange::Revoke { target, role, extent, privileges, .. } => {
+            revoke(target, role.as_ref(), *extent, privileges, version)?
+        }
+        RoleChange::RevokeDefault { owner, schema, kind, role, extent, privileges, .. } => {
+            let (owner, role, privileges) = (quote(owner)?, quote(role)?, list(privileges));
+            let (within, option) = (in_schema(schema.as_deref())?, option_only(*extent));
+            let kind = default_kind(*kind)?;
+            let what = format!("{option}{privileges} ON {kind} FROM {role}");
+            format!("ALTER DEFAULT PRIVILEGES FOR ROLE {owner}{within} REVOKE {what} CASCADE")
+        }
+        RoleChange::Grant { target, role, privileges, .. } => grant(target, role, privileges, version)?,
         RoleChange::GrantDefault { owner, kind, role, privileges, .. } => {
             let (owner, role, privileges) = (quote(owner)?, quote(role)?, list(privileges));
             let kind = default_kind(*kind)?;
@@ -39,11 +52,18 @@ pub(crate) fn statement(change: &RoleChange, version: ServerVersion) -> Result<O
     }))
 }
 
+fn in_schema(schema: Option<&str>) -> Result<String, DatabaseError> {
+    Ok(match schema {
+        Some(schema) => format!(" IN SCHEMA {}", quote_identifier(schema)?),
+        None => String::new(),
+    })
+}
+
 fn quote(role: &RoleName) -> Result<String, DatabaseError> {
     quote_identifier(role.as_str())
 }
 
-fn list(privileges: &BTreeSet<Privilege>) -> String {
+pub(super) fn list(privileges: &BTreeSet<Privilege>) -> String {
     privileges.iter().map(|privilege| privilege.as_str()).collect::<Vec<_>>().join(", ")
 }
 
@@ -59,74 +79,10 @@ fn default_kind(kind: ObjectKind) -> Result<&'static str, DatabaseError> {
     }
 }
 
-fn grant(
-    database: &str,
-    target: &GrantTarget,
-    role: &RoleName,
-    privileges: &BTreeSet<Privilege>,
-) -> Result<String, DatabaseError> {
-    let (quoted, rights) = (quote(role)?, list(privileges));
-    let on_each = |source: Source, schema: &str| grant_on_each(&source, schema, &rights, role);
-    match target {
-        GrantTarget::Database => Ok(format!("GRANT {rights} ON DATABASE {} TO {quoted}", quote_identifier(database)?)),
-        GrantTarget::Schema(schema) => {
-            Ok(format!("GRANT {rights} ON SCHEMA {} TO {quoted}", quote_identifier(schema)?))
-        }
-        GrantTarget::Tables(schema) => on_each(TABLES, schema),
-        GrantTarget::Sequences(schema) => on_each(SEQUENCES, schema),
-        GrantTarget::Routines(schema) => on_each(ROUTINES, schema),
-    }
-}
-
-/// Where the objects of one kind are listed.
-struct Source {
-    keyword: &'static str,
-    catalog: &'static str,
-    schema: &'static str,
-    owner: &'static str,
-    name: &'static str,
-    only: &'static str,
-}
-
-const TABLES: Source = Source {
-    keyword: "TABLE",
-    catalog: "pg_class",
-    schema: "relnamespace",
-    owner: "relowner",
-    name: "regclass",
-    only: "o.relkind IN ('r', 'p', 'v', 'm', 'f')",
-};
-const SEQUENCES: Source = Source { keyword: "SEQUENCE", only: "o.relkind = 'S'", ..TABLES };
-const ROUTINES: Source = Source {
-    keyword: "ROUTINE",
-    catalog: "pg_proc",
-    schema: "pronamespace",
-    owner: "proowner",
-    name: "regprocedure",
-    only: "true",
-};
-
-/// `GRANT … ON ALL TABLES IN SCHEMA` fails as a whole at the first table that the master may not grant on, and gives
-/// away what extensions keep for themselves. So the server goes through those that it may.
-fn grant_on_each(source: &Source, schema: &str, rights: &str, role: &RoleName) -> Result<String, DatabaseError> {
-    let Source { keyword, catalog, schema: schema_column, owner, name, only } = source;
-    let body = format!(
-        "DECLARE item text; BEGIN \
-         FOR item IN SELECT o.oid::{name}::text FROM {catalog} o JOIN pg_namespace n ON n.oid = o.{schema_column} \
-         WHERE n.nspname = {schema} AND {only} AND pg_has_role(o.{owner}, 'USAGE') \
-         AND NOT EXISTS (SELECT FROM pg_depend e \
-         WHERE e.classid = '{catalog}'::regclass AND e.objid = o.oid AND e.deptype = 'e') \
-         LOOP EXECUTE format('GRANT {rights} ON {keyword} %s TO %I', item, {role}); END LOOP; END",
-        schema = quote_literal(schema)?,
-        role = quote_literal(role.as_str())?,
-    );
-    Ok(format!("DO {}", quote_literal(&body)?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use aurora_restore_domain::roles::Attribute;
+    use aurora_restore_domain::roles::{Attribute, Extent, GrantTarget};
 
     fn sql(change: RoleChange, major: u32) -> String {
         statement(&change, ServerVersion(major * 10_000)).unwrap().unwrap_or_default()
@@ -166,11 +122,11 @@ mod tests {
             privileges: BTreeSet::from([privilege]),
         };
         let made = sql(grant(GrantTarget::Schema("a \"b\"".into()), Privilege::Usage), 15);
-        assert_eq!(made, "GRANT USAGE ON SCHEMA \"a \"\"b\"\"\" TO \"app\"");
-        let made = sql(grant(GrantTarget::Tables("it's".into()), Privilege::Select), 15);
         assert!(
-            made.starts_with("DO 'DECLARE item text; BEGIN FOR item IN SELECT o.oid::regclass::text FROM pg_class o")
+            made.contains("n.nspname = ''a \"b\"''") && made.contains("''GRANT USAGE ON SCHEMA %s TO %I''"),
+            "{made}"
         );
+        let made = sql(grant(GrantTarget::Tables("it's".into()), Privilege::Select), 15);
         assert!(made.contains("n.nspname = ''it''''s''"), "{made}");
         let later = RoleChange::GrantDefault {
             database: "shop".into(),
@@ -181,5 +137,45 @@ mod tests {
         };
         let made = "ALTER DEFAULT PRIVILEGES FOR ROLE \"owner\" GRANT USAGE ON SCHEMAS TO \"app\"";
         assert_eq!(sql(later, 15), made);
+    }
+
+    #[test]
+    fn revokes() {
+        let revoke = |target, role, extent| RoleChange::Revoke {
+            database: "shop".into(),
+            target,
+            role,
+            extent,
+            privileges: BTreeSet::from([Privilege::Update, Privilege::Truncate]),
+        };
+        let made = sql(revoke(GrantTarget::Tables("it's".into()), Some(role("o'\"b")), Extent::Right), 15);
+        for part in ["nspname = ''it''''s''", "rolname = ''o''''\"b''", "IN (''UPDATE'', ''TRUNCATE'')"] {
+            assert!(made.contains(part), "{part}: {made}");
+        }
+        let made = sql(revoke(GrantTarget::Schema("public".into()), None, Extent::Right), 15);
+        assert!(made.contains("a.grantee = 0 ") && made.contains("''PUBLIC''"), "{made}");
+        let made = sql(revoke(GrantTarget::Database, Some(role("app")), Extent::GrantOption), 15);
+        assert!(
+            made.contains("AND a.is_grantable") && made.contains("REVOKE GRANT OPTION FOR %s ON DATABASE"),
+            "{made}"
+        );
+        let later = |schema: Option<&str>, extent| RoleChange::RevokeDefault {
+            database: "shop".into(),
+            owner: role("owner"),
+            schema: schema.map(str::to_owned),
+            kind: ObjectKind::Table,
+            role: role("app"),
+            extent,
+            privileges: BTreeSet::from([Privilege::Truncate]),
+        };
+        assert_eq!(
+            sql(later(None, Extent::Right), 15),
+            "ALTER DEFAULT PRIVILEGES FOR ROLE \"owner\" REVOKE TRUNCATE ON TABLES FROM \"app\" CASCADE"
+        );
+        assert_eq!(
+            sql(later(Some("a\"b"), Extent::GrantOption), 15),
+            "ALTER DEFAULT PRIVILEGES FOR ROLE \"owner\" IN SCHEMA \"a\"\"b\" \
+             REVOKE GRANT OPTION FOR TRUNCATE ON TABLES FROM \"app\" CASCADE"
+        );
     }
 }

@@ -1,4 +1,5 @@
 -- The rights ($2 role, $3 kind, $4 privilege, side by side) that objects made later by one of $1 would lack.
+-- What everybody gets does not count: whoever makes a function may take EXECUTE from everybody.
 SELECT m.name, w.role, w.kind, w.privilege
 FROM unnest($1::text[]) AS m (name)
 CROSS JOIN unnest($2::text[], $3::text[], $4::text[]) AS w (role, kind, privilege)
@@ -10,4 +11,4 @@ LEFT JOIN pg_default_acl d
     ON d.defaclrole = o.oid AND d.defaclnamespace = 0 AND d.defaclobjtype = c.default_code
 WHERE m.name <> w.role
   AND NOT EXISTS (SELECT FROM aclexplode(coalesce(d.defaclacl, acldefault(c.acl_code, coalesce(o.oid, 10)))) a
-                  WHERE a.privilege_type = w.privilege AND (a.grantee = 0 OR a.grantee = g.oid))
+                  WHERE a.privilege_type = w.privilege AND a.grantee = g.oid)

@@ -2,9 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod login;
+mod matrix;
 mod production;
 mod quoting;
 mod roles;
 mod secrecy;
 mod support;
+mod surplus;
 mod verify;

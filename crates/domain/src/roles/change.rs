@@ -32,6 +32,45 @@ impl GrantTarget {
     }
 }
 
+/// How much of a right that somebody holds is too much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Extent {
+    /// The right itself.
+    Right,
+    /// The right on single columns.
+    Columns,
+    /// Not the right, but that it may be handed on.
+    GrantOption,
+}
+
+impl Extent {
+    /// Every extent.
+    pub const ALL: [Self; 3] = [Self::Right, Self::Columns, Self::GrantOption];
+
+    /// The extent as queries name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Right => "right",
+            Self::Columns => "columns",
+            Self::GrantOption => "grant option",
+        }
+    }
+
+    /// Reads what [`Extent::as_str`] wrote.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|extent| extent.as_str() == text)
+    }
+
+    /// What is held, in words: `UPDATE on …`, `UPDATE on single columns of …`, `the grant option of UPDATE on …`.
+    pub(super) fn of(self, rights: &str, target: impl fmt::Display) -> String {
+        match self {
+            Self::Right => format!("{rights} on {target}"),
+            Self::Columns => format!("{rights} on single columns of {target}"),
+            Self::GrantOption => format!("the grant option of {rights} on {target}"),
+        }
+    }
+}
+
 /// A change of one attribute of a role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs)]
@@ -67,7 +106,8 @@ impl Attribute {
 }
 
 /// One change. The order of the variants is the order of the work: first everybody else's logins are closed, then the
-/// declared roles are made and narrowed, then given their passwords, and last their rights.
+/// declared roles are made and narrowed, then given their passwords, and last their rights: what is too much goes
+/// before what is missing comes, since a right that goes takes along what was handed on by it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RoleChange {
     /// An inherited login can no longer log in.
@@ -115,6 +155,36 @@ pub enum RoleChange {
         /// Who gets them.
         member: RoleName,
     },
+    /// Rights on what exists end.
+    Revoke {
+        /// The database.
+        database: String,
+        /// On what.
+        target: GrantTarget,
+        /// Who loses them; `None` is everybody (`PUBLIC`).
+        role: Option<RoleName>,
+        /// How much of them.
+        extent: Extent,
+        /// Which rights.
+        privileges: BTreeSet<Privilege>,
+    },
+    /// A declared user no longer gets rights on what `owner` makes later.
+    RevokeDefault {
+        /// The database.
+        database: String,
+        /// Who makes the objects.
+        owner: RoleName,
+        /// In which schema; `None` is any.
+        schema: Option<String>,
+        /// On objects of which kind.
+        kind: ObjectKind,
+        /// From whom.
+        role: RoleName,
+        /// How much of them.
+        extent: Extent,
+        /// Which rights.
+        privileges: BTreeSet<Privilege>,
+    },
     /// A declared user gets rights on what exists.
     Grant {
         /// The database.
@@ -145,7 +215,10 @@ impl RoleChange {
     /// The database that the change is made in; `None` for changes of the whole server.
     pub fn database(&self) -> Option<&str> {
         match self {
-            Self::Grant { database, .. } | Self::GrantDefault { database, .. } => Some(database),
+            Self::Revoke { database, .. }
+            | Self::RevokeDefault { database, .. }
+            | Self::Grant { database, .. }
+            | Self::GrantDefault { database, .. } => Some(database),
             Self::LockLogin { .. }
             | Self::RevokeMembership { .. }
             | Self::EndSessions { .. }
@@ -155,6 +228,10 @@ impl RoleChange {
             | Self::GrantMembership { .. } => None,
         }
     }
+}
+
+fn rights(privileges: &BTreeSet<Privilege>) -> String {
+    list(privileges.iter().map(|privilege| privilege.as_str()))
 }
 
 /// Rights as a list: `SELECT, INSERT`.
@@ -186,12 +263,22 @@ impl fmt::Display for RoleChange {
             }
             Self::SetPassword { role } => write!(f, "set the password of {role}"),
             Self::GrantMembership { role, member } => write!(f, "make {member} a member of {role}"),
+            Self::Revoke { database, target, role, extent, privileges } => {
+                let held = extent.of(&rights(privileges), target);
+                let role = role.as_ref().map_or("everybody", RoleName::as_str);
+                write!(f, "revoke {held} from {role} (database {database})")
+            }
+            Self::RevokeDefault { database, owner, schema, kind, role, extent, privileges } => {
+                let within = schema.as_ref().map(|schema| format!(" in schema {schema}")).unwrap_or_default();
+                let target = format!("each {} that {owner} makes later{within}", kind.as_str());
+                write!(f, "revoke {} from {role} (database {database})", extent.of(&rights(privileges), target))
+            }
             Self::Grant { database, target, role, privileges } => {
-                let rights = list(privileges.iter().map(|privilege| privilege.as_str()));
+                let rights = rights(privileges);
                 write!(f, "grant {rights} on {target} to {role} (database {database})")
             }
             Self::GrantDefault { database, owner, kind, role, privileges } => {
-                let rights = list(privileges.iter().map(|privilege| privilege.as_str()));
+                let rights = rights(privileges);
                 write!(
                     f,
                     "grant {rights} on each {} that {owner} makes later to {role} (database {database})",

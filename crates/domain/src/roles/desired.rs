@@ -150,6 +150,11 @@ impl Desired {
         self.declared.iter().any(|user| user.role == *role)
     }
 
+    /// Whether a declared user is there to read and must not write by any path.
+    pub fn has_readers(&self) -> bool {
+        self.declared.iter().any(|user| user.profile == Profile::ReadOnly)
+    }
+
     /// The declared users who make objects of their own.
     pub fn object_makers(&self) -> impl Iterator<Item = &RoleName> {
         self.declared.iter().filter(|user| user.profile.makes_objects()).map(|user| &user.role)

@@ -1,12 +1,15 @@
 //! From what is wanted and what is there to what must be done.
 
-use super::{
-    Attribute, Attributes, DeclaredUser, Desired, GrantTarget, InheritedLogins, LOCKED, Membership, Observed,
-    ObservedDatabase, ObservedRole, Privilege, RoleChange, RoleName,
-};
-use std::collections::{BTreeMap, BTreeSet};
+mod rights;
 
-/// The changes that make `observed` as `desired`, in the order of the work; none when nothing is missing.
+use super::{
+    Attribute, Attributes, DeclaredUser, Desired, InheritedLogins, LOCKED, Membership, Observed, ObservedRole,
+    RoleChange, RoleName,
+};
+use std::collections::BTreeSet;
+
+/// The changes that make `observed` as `desired`, in the order of the work; none when nothing is missing and
+/// nothing is too much.
 ///
 /// A database that the master cannot reach yet is not fully seen: after applying, observe and call this again until
 /// it answers nothing. Two rounds are enough on any server.
@@ -16,17 +19,17 @@ pub fn diff(desired: &Desired, observed: &Observed) -> Vec<RoleChange> {
         lock_inherited(desired, observed, &mut changes);
     }
     for user in desired.declared() {
-        make_as_declared(user, observed, &mut changes);
+        make_as_declared(user, desired, observed, &mut changes);
     }
-    for owner in owners(desired, observed) {
-        let acts = observed.role(owner).is_some_and(|role| role.master_acts_as);
-        if *owner != observed.master && !acts && !observed.is_out_of_reach(owner) {
-            let (role, member) = (owner.clone(), observed.master.clone());
+    for role in rights::to_act_for(desired, observed) {
+        if !observed.acts_as(role) && !observed.is_out_of_reach(role) {
+            let (role, member) = (role.clone(), observed.master.clone());
             changes.insert(RoleChange::GrantMembership { role, member });
         }
     }
     for database in &observed.databases {
-        grant_missing(database, observed, &mut changes);
+        rights::revoke_surplus(database, desired, observed, &mut changes);
+        rights::grant_missing(database, observed, &mut changes);
     }
     changes.into_iter().collect()
 }
@@ -70,36 +73,17 @@ pub fn notes(desired: &Desired, observed: &Observed) -> Vec<String> {
                 notes.insert(format!("{} is not a member of {name}: the master may not grant it", user.role));
             }
         }
-    }
-    for database in &observed.databases {
-        notes.extend(database_notes(database, desired, observed));
-    }
-    observed.notes.iter().cloned().chain(notes).collect()
-}
-
-fn database_notes(database: &ObservedDatabase, desired: &Desired, observed: &Observed) -> BTreeSet<String> {
-    let name = &database.name;
-    let mut notes = BTreeSet::new();
-    if !database.reachable && database.owners.iter().all(|owner| observed.is_out_of_reach(owner)) {
-        notes.insert(format!("database {name} was left out: the master may not connect to it"));
-    }
-    for user in desired.declared() {
-        if !user.profile.makes_objects() && database.owners.contains(&user.role) {
-            let (role, profile) = (&user.role, user.profile.as_str());
-            notes.insert(format!(
-                "{role} is {profile} but owns objects in database {name}, which it may change or drop"
-            ));
+        for (membership, end) in memberships_to_end(user, desired, observed) {
+            if end == End::OutOfReach {
+                let (role, member) = (&membership.role, &membership.member);
+                notes.insert(format!("{member} has what {role} may: the master may not end that membership"));
+            }
         }
     }
-    for missing in database.missing.iter().filter(|missing| observed.is_out_of_reach(&missing.owner)) {
-        let (right, target) = (missing.privilege.as_str(), &missing.target);
-        let (role, owner) = (&missing.role, &missing.owner);
-        notes.insert(format!("{role} lacks {right} on {target} of database {name}, as far as {owner} owns it"));
+    for database in &observed.databases {
+        notes.extend(rights::notes(database, desired, observed));
     }
-    for schema in &database.open_schemas {
-        notes.insert(format!("everybody may create objects in schema {schema} of database {name}"));
-    }
-    notes
+    observed.notes.iter().cloned().chain(notes).collect()
 }
 
 fn is_inherited(name: &RoleName, desired: &Desired, observed: &Observed) -> bool {
@@ -118,7 +102,7 @@ fn lock_inherited(desired: &Desired, observed: &Observed, changes: &mut BTreeSet
     }
     for name in inherited_logins(desired, observed).chain(locked_logins(desired, observed)) {
         for membership in observed.memberships_of(name) {
-            if leads_to_power(&membership.role, observed, &[], false) {
+            if leads_to(&membership.role, observed, &[], |role| is_powerful(role, observed)) {
                 changes.insert(revoke(membership));
             }
         }
@@ -128,7 +112,7 @@ fn lock_inherited(desired: &Desired, observed: &Observed, changes: &mut BTreeSet
     }
 }
 
-fn make_as_declared(user: &DeclaredUser, observed: &Observed, changes: &mut BTreeSet<RoleChange>) {
+fn make_as_declared(user: &DeclaredUser, desired: &Desired, observed: &Observed, changes: &mut BTreeSet<RoleChange>) {
     let role = user.role.clone();
     match observed.role(&role) {
         None => {
@@ -145,13 +129,12 @@ fn make_as_declared(user: &DeclaredUser, observed: &Observed, changes: &mut BTre
             }
         }
     }
-    let predefined = user.profile.predefined_roles();
-    for membership in observed.memberships_of(&role) {
-        if leads_to_power(&membership.role, observed, predefined, true) {
+    for (membership, end) in memberships_to_end(user, desired, observed) {
+        if end == End::Revoke {
             changes.insert(revoke(membership));
         }
     }
-    for name in predefined {
+    for name in user.profile.predefined_roles() {
         if let Ok(granted) = RoleName::try_from(*name)
             && !is_member(&role, name, observed)
             && may_grant(name, observed)
@@ -184,19 +167,54 @@ fn revoke(membership: &Membership) -> RoleChange {
     RoleChange::RevokeMembership { role, member, grantor }
 }
 
-/// Whether a member of `role` has, over any number of memberships, the rights of the master, of the server's own roles
-/// (but `allowed`), of a role with powerful attributes, or (`owning_counts`) of one that owns objects.
-fn leads_to_power(role: &RoleName, observed: &Observed, allowed: &[&str], owning_counts: bool) -> bool {
+/// What becomes of a membership that is too much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Revoke,
+    OutOfReach,
+}
+
+/// The memberships that give a declared user more than its profile: those that lead to power, to objects, or to any
+/// right, since what the profile holds is granted to the user itself. One that leads to nothing is a mark and stays.
+///
+/// One that leads to power is revoked whatever the master may: if it may not, the setup has to fail.
+fn memberships_to_end<'a>(
+    user: &'a DeclaredUser,
+    desired: &'a Desired,
+    observed: &'a Observed,
+) -> impl Iterator<Item = (&'a Membership, End)> {
+    let predefined = user.profile.predefined_roles();
+    observed.memberships_of(&user.role).filter_map(move |membership| {
+        let power = |role: &RoleName| is_powerful(role, observed) || observed.owns_something(role);
+        let rights = |role: &RoleName| {
+            desired.declares(role) || observed.role(role).is_some_and(|observed| observed.holds_something)
+        };
+        if leads_to(&membership.role, observed, predefined, power) {
+            return Some((membership, End::Revoke));
+        }
+        let may = observed.role(&membership.role).is_some_and(|role| role.master_may_grant)
+            && membership.grantor.as_ref().is_none_or(|grantor| observed.acts_as(grantor));
+        leads_to(&membership.role, observed, predefined, rights)
+            .then_some((membership, if may { End::Revoke } else { End::OutOfReach }))
+    })
+}
+
+/// Whether a role is the master, one of the server's own, or one with powerful attributes.
+fn is_powerful(role: &RoleName, observed: &Observed) -> bool {
+    *role == observed.master
+        || role.is_servers_own()
+        || observed.role(role).is_some_and(|role| role.attributes.is_powerful())
+}
+
+/// Whether a member of `role` is, over any number of memberships, a member of a role that is `such`. The way does not
+/// go through `allowed`.
+fn leads_to(role: &RoleName, observed: &Observed, allowed: &[&str], such: impl Fn(&RoleName) -> bool) -> bool {
     let (mut seen, mut next) = (BTreeSet::from([role]), vec![role]);
     while let Some(role) = next.pop() {
         if allowed.contains(&role.as_str()) {
             continue;
         }
-        let powerful = *role == observed.master
-            || role.is_servers_own()
-            || observed.role(role).is_some_and(|role| role.attributes.is_powerful())
-            || (owning_counts && observed.owns_something(role));
-        if powerful {
+        if such(role) {
             return true;
         }
         next.extend(observed.memberships_of(role).map(|further| &further.role).filter(|role| seen.insert(role)));
@@ -210,31 +228,6 @@ fn is_member(member: &RoleName, role: &str, observed: &Observed) -> bool {
 
 fn may_grant(role: &str, observed: &Observed) -> bool {
     RoleName::try_from(role).is_ok_and(|name| observed.role(&name).is_some_and(|role| role.master_may_grant))
-}
-
-/// Every role that has or will have objects.
-fn owners<'a>(desired: &'a Desired, observed: &'a Observed) -> BTreeSet<&'a RoleName> {
-    observed.databases.iter().flat_map(|database| &database.owners).chain(desired.object_makers()).collect()
-}
-
-fn grant_missing(seen: &ObservedDatabase, observed: &Observed, changes: &mut BTreeSet<RoleChange>) {
-    let mut rights: BTreeMap<(&GrantTarget, &RoleName), BTreeSet<Privilege>> = BTreeMap::new();
-    for missing in seen.missing.iter().filter(|missing| !observed.is_out_of_reach(&missing.owner)) {
-        rights.entry((&missing.target, &missing.role)).or_default().insert(missing.privilege);
-    }
-    for ((target, role), privileges) in rights {
-        let (database, target, role) = (seen.name.clone(), target.clone(), role.clone());
-        changes.insert(RoleChange::Grant { database, target, role, privileges });
-    }
-    let mut defaults: BTreeMap<_, BTreeSet<Privilege>> = BTreeMap::new();
-    for missing in seen.missing_defaults.iter().filter(|missing| !observed.is_out_of_reach(&missing.owner)) {
-        let group = defaults.entry((&missing.owner, missing.kind, &missing.role)).or_default();
-        group.insert(missing.privilege);
-    }
-    for ((owner, kind, role), privileges) in defaults {
-        let (database, owner, role) = (seen.name.clone(), owner.clone(), role.clone());
-        changes.insert(RoleChange::GrantDefault { database, owner, kind, role, privileges });
-    }
 }
 
 #[cfg(test)]

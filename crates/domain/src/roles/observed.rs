@@ -1,6 +1,6 @@
 //! What a server was seen to hold, as far as [`diff`](super::diff) needs it.
 
-use super::{GrantTarget, ObjectKind, Privilege, RoleName};
+use super::{Extent, GrantTarget, ObjectKind, Privilege, RoleName};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The mark in a locked login's comment: a second run, or a person, sees by whom it was locked.
@@ -71,6 +71,8 @@ pub struct ObservedRole {
     pub master_acts_as: bool,
     /// Whether the master may make others members of this role.
     pub master_may_grant: bool,
+    /// Whether it owns something or was granted something, in any database or on the server.
+    pub holds_something: bool,
     /// For declared users: whether the declared password logs in. `None` for everybody else.
     pub login_works: Option<bool>,
 }
@@ -99,8 +101,10 @@ pub struct ObservedDatabase {
     pub missing: Vec<MissingRight>,
     /// Rights of declared users that objects made later would lack.
     pub missing_defaults: Vec<MissingDefault>,
-    /// Schemas in which everybody may create objects.
-    pub open_schemas: Vec<String>,
+    /// Rights of declared users that are too much, and those of everybody that let a reader write.
+    pub surplus: Vec<SurplusRight>,
+    /// Rights of declared users that objects made later would give and that are too much.
+    pub surplus_defaults: Vec<SurplusDefault>,
 }
 
 /// A right that a declared user lacks on at least one object.
@@ -129,10 +133,52 @@ pub struct MissingDefault {
     pub privilege: Privilege,
 }
 
+/// A right that somebody holds on at least one object of others and that is not in the profile.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SurplusRight {
+    /// The declared user who holds it; `None` is everybody (`PUBLIC`).
+    pub role: Option<RoleName>,
+    /// On what.
+    pub target: GrantTarget,
+    /// Which.
+    pub privilege: Privilege,
+    /// How much of it.
+    pub extent: Extent,
+    /// By whom it was granted, who alone can take it back.
+    pub grantor: RoleName,
+}
+
+/// A right that a declared user would get on what `owner` makes later and that is not in the profile.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SurplusDefault {
+    /// Who makes the objects.
+    pub owner: RoleName,
+    /// In which schema; `None` is any.
+    pub schema: Option<String>,
+    /// Who gets the right.
+    pub role: RoleName,
+    /// On objects of which kind.
+    pub kind: ObjectKind,
+    /// Which.
+    pub privilege: Privilege,
+    /// How much of it.
+    pub extent: Extent,
+}
+
 impl Observed {
     /// Whether the master can never act for `role`: the server's own roles and superusers.
     pub fn is_out_of_reach(&self, role: &RoleName) -> bool {
         role.is_servers_own() || (*role != self.master && self.role(role).is_some_and(|role| role.attributes.superuser))
+    }
+
+    /// Whether the master acts for `role` or can become able to.
+    pub fn is_in_reach(&self, role: &RoleName) -> bool {
+        !self.is_out_of_reach(role) || self.acts_as(role)
+    }
+
+    /// Whether the master has the rights of `role` by now.
+    pub fn acts_as(&self, role: &RoleName) -> bool {
+        *role == self.master || self.role(role).is_some_and(|role| role.master_acts_as)
     }
 
     /// The role of that name.

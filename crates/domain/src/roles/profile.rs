@@ -44,6 +44,11 @@ pub enum Privilege {
     Update,
     Delete,
     Execute,
+    Truncate,
+    References,
+    Trigger,
+    Maintain,
+    Temporary,
 }
 
 impl ObjectKind {
@@ -68,8 +73,8 @@ impl ObjectKind {
 }
 
 impl Privilege {
-    /// Every right that a profile may contain.
-    pub const ALL: [Self; 8] = [
+    /// Every right that PostgreSQL knows on these kinds of objects. Those from `TRUNCATE` on are in no profile.
+    pub const ALL: [Self; 13] = [
         Self::Connect,
         Self::Usage,
         Self::Create,
@@ -78,6 +83,11 @@ impl Privilege {
         Self::Update,
         Self::Delete,
         Self::Execute,
+        Self::Truncate,
+        Self::References,
+        Self::Trigger,
+        Self::Maintain,
+        Self::Temporary,
     ];
 
     /// The key word of SQL.
@@ -91,6 +101,11 @@ impl Privilege {
             Self::Update => "UPDATE",
             Self::Delete => "DELETE",
             Self::Execute => "EXECUTE",
+            Self::Truncate => "TRUNCATE",
+            Self::References => "REFERENCES",
+            Self::Trigger => "TRIGGER",
+            Self::Maintain => "MAINTAIN",
+            Self::Temporary => "TEMPORARY",
         }
     }
 

@@ -2,8 +2,9 @@
 //! the product's own (`aurora_restore_domain::roles::diff`); here is only what it looks at and what becomes of it.
 
 use aurora_restore_domain::roles::{
-    Attribute, Attributes, Desired, GrantTarget, Membership, MissingDefault, MissingRight, ObjectKind, Observed,
-    ObservedDatabase, ObservedRole, Privilege, RoleChange, RoleName, ServerVersion,
+    Attribute, Attributes, DeclaredUser, Desired, Extent, GrantTarget, Membership, MissingDefault, MissingRight,
+    ObjectKind, Observed, ObservedDatabase, ObservedRole, Privilege, RoleChange, RoleName, ServerVersion,
+    SurplusDefault, SurplusRight,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -47,6 +48,7 @@ fn role(login: bool, password: Option<&str>) -> Role {
         has_sessions: false,
         master_acts_as: false,
         master_may_grant: false,
+        holds_something: false,
         login_works: None,
     };
     Role { seen, password: password.map(str::to_owned) }
@@ -59,7 +61,7 @@ fn targets(kind: ObjectKind) -> GrantTarget {
 
 impl Roles {
     /// Production: its master, an owner without a login, two logins of its applications, and a role that has the name
-    /// of a declared user but production's password.
+    /// of a declared user but production's password, and may write what it is to read.
     pub fn of_production(master_password: &str) -> Option<Self> {
         let name = |text: &str| RoleName::try_from(text).ok();
         let (master, owner) = (name("master")?, name("app_owner")?);
@@ -79,7 +81,10 @@ impl Roles {
             known.seen.master_may_grant = true;
             roles.insert(name(predefined)?, known);
         }
-        let (memberships, rights, defaults) = Default::default();
+        let reader = name("readonly_user")?;
+        let rights = BTreeSet::from([(reader.clone(), targets(ObjectKind::Table), Privilege::Delete)]);
+        let defaults = BTreeSet::from([(owner.clone(), ObjectKind::Table, reader, Privilege::Insert)]);
+        let memberships = BTreeSet::new();
         Some(Self { master, owner, roles, memberships, rights, defaults })
     }
 
@@ -118,8 +123,10 @@ impl Roles {
             owners: BTreeSet::from([self.owner.clone()]),
             missing: vec![],
             missing_defaults: vec![],
-            open_schemas: vec![],
+            surplus: vec![],
+            surplus_defaults: vec![],
         };
+        self.find_surplus(desired, &mut database);
         let makers: BTreeSet<&RoleName> =
             [&self.owner, &self.master].into_iter().chain(desired.object_makers()).collect();
         for user in desired.declared() {
@@ -151,6 +158,29 @@ impl Roles {
             memberships: self.memberships.clone(),
             databases: vec![database],
             notes: vec![],
+        }
+    }
+
+    fn find_surplus(&self, desired: &Desired, database: &mut ObservedDatabase) {
+        let extent = Extent::Right;
+        let too_much = |user: &DeclaredUser, role: &RoleName, kind: ObjectKind, privilege| {
+            user.role == *role && !user.profile.rights(kind).contains(&privilege)
+        };
+        for user in desired.declared() {
+            for (role, target, privilege) in &self.rights {
+                let kind = ObjectKind::ALL.into_iter().find(|kind| targets(*kind) == *target);
+                if kind.is_some_and(|kind| too_much(user, role, kind, *privilege)) {
+                    let (role, target, grantor) = (Some(role.clone()), target.clone(), self.owner.clone());
+                    database.surplus.push(SurplusRight { role, target, privilege: *privilege, extent, grantor });
+                }
+            }
+            for (owner, kind, role, privilege) in &self.defaults {
+                if too_much(user, role, *kind, *privilege) {
+                    let (owner, role, kind, privilege) = (owner.clone(), role.clone(), *kind, *privilege);
+                    let later = SurplusDefault { owner, schema: None, role, kind, privilege, extent };
+                    database.surplus_defaults.push(later);
+                }
+            }
         }
     }
 
@@ -206,6 +236,15 @@ impl Roles {
                 {
                     role.seen.master_acts_as = true;
                 }
+            }
+            RoleChange::Revoke { target, role, extent, privileges, .. } => {
+                let loses = |who: &RoleName| *extent == Extent::Right && Some(who) == role.as_ref();
+                self.rights.retain(|(who, on, what)| !(loses(who) && on == target && privileges.contains(what)));
+            }
+            RoleChange::RevokeDefault { owner, kind, role, privileges, .. } => {
+                self.defaults.retain(|(maker, on, who, what)| {
+                    !(maker == owner && on == kind && who == role && privileges.contains(what))
+                });
             }
             RoleChange::Grant { target, role, privileges, .. } => {
                 let rights = privileges.iter().map(|privilege| (role.clone(), target.clone(), *privilege));

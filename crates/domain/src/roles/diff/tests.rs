@@ -1,8 +1,13 @@
 //! The decision table: a server in a few words, and the changes that it takes.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use super::super::{MissingDefault, MissingRight, ObjectKind, ServerVersion, describe};
+use super::super::{
+    Extent, GrantTarget, MissingDefault, MissingRight, ObjectKind, ObservedDatabase, Privilege, ServerVersion,
+    SurplusDefault, SurplusRight, describe,
+};
 use super::*;
+
+mod surplus;
 
 fn name(text: &str) -> RoleName {
     RoleName::try_from(text).unwrap()
@@ -24,7 +29,8 @@ fn attributes(words: &str) -> Attributes {
 }
 
 /// A server with a master, RDS's own roles, and `roles` as (name, words). The words are attributes, `works` (the
-/// declared password logs in), `sessions`, `mine` (the master acts as it) and `marked` (locked by us).
+/// declared password logs in), `sessions`, `mine` (the master acts as it), `holds` (it has rights), `foreign`
+/// (the master may not grant it) and `marked` (locked by us).
 fn server(roles: &[(&str, &str)], memberships: &[(&str, &str)]) -> Observed {
     let own = [
         ("master", "login createrole createdb"),
@@ -38,7 +44,8 @@ fn server(roles: &[(&str, &str)], memberships: &[(&str, &str)]) -> Observed {
         comment: words.contains("marked").then(|| LOCKED.to_owned()),
         has_sessions: words.contains("sessions"),
         master_acts_as: words.contains("mine"),
-        master_may_grant: true,
+        master_may_grant: !words.contains("foreign"),
+        holds_something: words.contains("holds"),
         login_works: Some(words.contains("works")),
     };
     Observed {
@@ -66,7 +73,18 @@ fn database(owners: &[&str]) -> ObservedDatabase {
         owners: owners.iter().map(|owner| name(owner)).collect(),
         missing: vec![],
         missing_defaults: vec![],
-        open_schemas: vec![],
+        surplus: vec![],
+        surplus_defaults: vec![],
+    }
+}
+
+fn open_schema(grantor: &str) -> SurplusRight {
+    SurplusRight {
+        role: None,
+        target: GrantTarget::Schema("public".into()),
+        privilege: Privilege::Create,
+        extent: Extent::Right,
+        grantor: name(grantor),
     }
 }
 
@@ -235,7 +253,9 @@ fn a_closed_database_is_opened_through_its_owner_or_noted() {
 fn what_stays_wide_open_is_said() {
     let desired = declared(&[("application_user", "app")]);
     let mut seen = server(&[("app", "login works mine")], &[]);
-    seen.databases = vec![ObservedDatabase { open_schemas: vec!["public".into()], ..database(&["app"]) }];
+    let mut shop = database(&["app"]);
+    shop.surplus = vec![open_schema("app")];
+    seen.databases = vec![shop];
     assert_eq!(
         notes(&desired, &seen),
         [

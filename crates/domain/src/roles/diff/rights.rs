@@ -1,0 +1,121 @@
+//! Rights on objects: what is too much goes, what is missing comes, what is out of reach is said.
+
+use super::super::{Desired, GrantTarget, Observed, ObservedDatabase, Privilege, RoleChange, RoleName, SurplusRight};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What an operator must know about one database and no change can mend, one sentence each.
+pub(super) fn notes(database: &ObservedDatabase, desired: &Desired, observed: &Observed) -> BTreeSet<String> {
+    let name = &database.name;
+    let mut notes = BTreeSet::new();
+    if !database.reachable && database.owners.iter().all(|owner| observed.is_out_of_reach(owner)) {
+        notes.insert(format!("database {name} was left out: the master may not connect to it"));
+    }
+    for user in desired.declared() {
+        if !user.profile.makes_objects() && database.owners.contains(&user.role) {
+            let (role, profile) = (&user.role, user.profile.as_str());
+            notes.insert(format!(
+                "{role} is {profile} but owns objects in database {name}, which it may change or drop"
+            ));
+        }
+    }
+    for missing in database.missing.iter().filter(|missing| observed.is_out_of_reach(&missing.owner)) {
+        let (right, target) = (missing.privilege.as_str(), &missing.target);
+        let (role, owner) = (&missing.role, &missing.owner);
+        notes.insert(format!("{role} lacks {right} on {target} of database {name}, as far as {owner} owns it"));
+    }
+    for surplus in database.surplus.iter().filter(|surplus| !is_revoked(surplus, desired, observed)) {
+        notes.extend(surplus_note(surplus, name, desired));
+    }
+    for later in database.surplus_defaults.iter().filter(|later| !observed.is_in_reach(&later.owner)) {
+        let target = format!("each {} that {} makes later", later.kind.as_str(), later.owner);
+        let held = later.extent.of(later.privilege.as_str(), target);
+        notes.insert(format!("{} gets {held} in database {name}, beyond its profile", later.role));
+    }
+    notes
+}
+
+fn surplus_note(surplus: &SurplusRight, database: &str, desired: &Desired) -> Option<String> {
+    let SurplusRight { role, target, privilege, extent, grantor } = surplus;
+    let held = extent.of(privilege.as_str(), target);
+    match (role, target) {
+        (Some(role), _) => Some(format!(
+            "{role} holds {held} of database {database} beyond its profile, as far as {grantor} granted it"
+        )),
+        (None, GrantTarget::Schema(schema)) => {
+            Some(format!("everybody may create objects in schema {schema} of database {database}"))
+        }
+        (None, _) => {
+            desired.has_readers().then(|| format!("everybody has {held} of database {database}, read-only users too"))
+        }
+    }
+}
+
+/// Every role that the master must act for: those that have or will have objects, or granted what is too much.
+pub(super) fn to_act_for<'a>(desired: &'a Desired, observed: &'a Observed) -> BTreeSet<&'a RoleName> {
+    let databases = &observed.databases;
+    let owners = databases.iter().flat_map(|database| &database.owners);
+    let grantors = databases.iter().flat_map(|database| &database.surplus);
+    let grantors = grantors.filter(|surplus| is_revoked(surplus, desired, observed)).map(|surplus| &surplus.grantor);
+    let makers = databases.iter().flat_map(|database| &database.surplus_defaults).map(|later| &later.owner);
+    owners.chain(grantors).chain(makers).chain(desired.object_makers()).collect()
+}
+
+/// Whether a right is taken away. What everybody holds belongs to everybody, with one exception: where everybody may
+/// create objects, somebody who is there to read can write.
+fn is_revoked(surplus: &SurplusRight, desired: &Desired, observed: &Observed) -> bool {
+    let wanted = match (&surplus.role, &surplus.target) {
+        (Some(_), _) => true,
+        (None, GrantTarget::Schema(_)) => desired.has_readers(),
+        (None, _) => false,
+    };
+    wanted && observed.is_in_reach(&surplus.grantor)
+}
+
+/// Takes away what is too much.
+pub(super) fn revoke_surplus(
+    seen: &ObservedDatabase,
+    desired: &Desired,
+    observed: &Observed,
+    changes: &mut BTreeSet<RoleChange>,
+) {
+    let mut rights: BTreeMap<_, BTreeSet<Privilege>> = BTreeMap::new();
+    for surplus in seen.surplus.iter().filter(|surplus| is_revoked(surplus, desired, observed)) {
+        let group = rights.entry((&surplus.target, &surplus.role, surplus.extent)).or_default();
+        group.insert(surplus.privilege);
+    }
+    for ((target, role, extent), privileges) in rights {
+        let (database, target, role) = (seen.name.clone(), target.clone(), role.clone());
+        changes.insert(RoleChange::Revoke { database, target, role, extent, privileges });
+    }
+    let mut defaults: BTreeMap<_, BTreeSet<Privilege>> = BTreeMap::new();
+    for later in seen.surplus_defaults.iter().filter(|later| observed.is_in_reach(&later.owner)) {
+        let group = defaults.entry((&later.owner, &later.schema, later.kind, &later.role, later.extent)).or_default();
+        group.insert(later.privilege);
+    }
+    for ((owner, schema, kind, role, extent), privileges) in defaults {
+        let (database, owner) = (seen.name.clone(), owner.clone());
+        let (schema, role) = (schema.clone(), role.clone());
+        changes.insert(RoleChange::RevokeDefault { database, owner, schema, kind, role, extent, privileges });
+    }
+}
+
+/// Grants what is missing.
+pub(super) fn grant_missing(seen: &ObservedDatabase, observed: &Observed, changes: &mut BTreeSet<RoleChange>) {
+    let mut rights: BTreeMap<(&GrantTarget, &RoleName), BTreeSet<Privilege>> = BTreeMap::new();
+    for missing in seen.missing.iter().filter(|missing| !observed.is_out_of_reach(&missing.owner)) {
+        rights.entry((&missing.target, &missing.role)).or_default().insert(missing.privilege);
+    }
+    for ((target, role), privileges) in rights {
+        let (database, target, role) = (seen.name.clone(), target.clone(), role.clone());
+        changes.insert(RoleChange::Grant { database, target, role, privileges });
+    }
+    let mut defaults: BTreeMap<_, BTreeSet<Privilege>> = BTreeMap::new();
+    for missing in seen.missing_defaults.iter().filter(|missing| !observed.is_out_of_reach(&missing.owner)) {
+        let group = defaults.entry((&missing.owner, missing.kind, &missing.role)).or_default();
+        group.insert(missing.privilege);
+    }
+    for ((owner, kind, role), privileges) in defaults {
+        let (database, owner, role) = (seen.name.clone(), owner.clone(), role.clone());
+        changes.insert(RoleChange::GrantDefault { database, owner, kind, role, privileges });
+    }
+}
