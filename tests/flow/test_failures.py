@@ -180,7 +180,7 @@ def test_a_verification_that_fails(world):
     run = world.run({"verify": {"checks": asked}}, name="bad-data")
     left = told_left("bad-data", "available, accepts logins")
     body = whole.check_failure(
-        world, run, "VerificationFailed", "VerifyRestore", "2 of 9 checks", "few customers", "broken",
+        world, run, "VerificationFailed", "VerifyRestore", "2 of 10 checks", "few customers", "broken",
         calls=checks.calls_of_a_restore("bad-data", archive=False), left=left,
     )  # fmt: skip
     verdicts = {check["name"]: check["passed"] for check in run.item["verification"]["checks"]}

@@ -8,7 +8,13 @@ import pytest
 import whole
 
 CHECK = {"name": "orders", "database": "app", "query": "SELECT count(*) > 1000 FROM sales.orders"}
-REQUEST = {"snapshot_id": "latest", "tags": {"purpose": "refresh"}, "verify": {"checks": [CHECK]}}
+VERIFY = {
+    "checks": [CHECK],
+    "freshness": [{"database": "app", "table": "sales.orders", "column": "created_at", "max_age_hours": 1}],
+    "row_counts": [{"database": "app", "table": "customers", "min": 1000, "max": 1000}],
+    "schemas": [{"database": "app"}],
+}
+REQUEST = {"snapshot_id": "latest", "tags": {"purpose": "refresh"}, "verify": VERIFY}
 
 
 # What `staging` bears besides our tags (seed.py): who pays for it stays.

@@ -26,7 +26,7 @@ def check_restored_item(world, run, target, copy, replaced, removed, kept):
     assert users["locked"] == INHERITED and users["left"] == [] and users["databases"] == ["analytics", "app", "postgres"]
     checks = item["verification"]["checks"]
     assert item["verification"]["passed"] and all(check["passed"] for check in checks)
-    assert {"inherited logins"} | {f"{verb} of {key}" for verb in ("login", "read") for key in world.secret("app-credentials")} <= {c["name"] for c in checks}
+    assert {"inherited logins", "no write of readonly_user"} | {f"{verb} of {key}" for verb in ("login", "read") for key in world.secret("app-credentials")} <= {c["name"] for c in checks}
     if copy:
         this = copy_id(run.operation_id, target)
         assert item["archive"] == {"archived": this, "removed": list(removed), "kept": list(kept or [this]), "failed": []}

@@ -9,6 +9,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests"))]
 
 mod apply;
+mod checks;
 mod connect;
 mod error;
 mod observe;
@@ -21,10 +22,11 @@ mod statement;
 mod verify;
 
 pub use apply::apply;
+pub use checks::{Checks, FreshnessCheck, RowCountCheck, SchemaCheck, SqlCheck, Table};
 pub use connect::{Credentials, Endpoint, Login, Trust, try_login};
 pub use error::{DatabaseError, ErrorClass};
 pub use observe::observe;
 pub use scram::scram_verifier;
 pub use server::{Passwords, Server};
 pub use setup::{DeclaredReport, SetupReport, report, setup_users};
-pub use verify::{CheckResult, SqlCheck, Verdict, verify};
+pub use verify::{CheckResult, Verdict, verify};

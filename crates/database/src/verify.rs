@@ -1,26 +1,14 @@
 //! Looking at the restored data as its users will: log in, read, ask.
 
+use crate::checks::Checks;
 use crate::connect::{Credentials, Purpose, Session, try_login};
 use crate::error::{DatabaseError, ErrorClass};
 use crate::observe::{list_databases, observe_roles};
 use crate::server::{Passwords, Server};
-use aurora_restore_domain::roles::{DeclaredUser, Desired, InheritedLogins, RoleName, inherited_logins};
+use aurora_restore_domain::roles::{DeclaredUser, Desired, InheritedLogins, Profile, RoleName, inherited_logins};
 use serde::{Deserialize, Serialize};
-use sqlx::postgres::{PgConnection, PgRow};
-use sqlx::{AssertSqlSafe, Column, Connection, Row, TypeInfo};
+use sqlx::{AssertSqlSafe, Connection};
 use std::time::Instant;
-
-/// A check of the team's own: a query that must answer exactly one boolean, true.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SqlCheck {
-    /// Its name in reports.
-    pub name: String,
-    /// Where it runs.
-    pub database: String,
-    /// One statement. It runs as the master in a read-only transaction with a time limit.
-    pub query: String,
-}
 
 /// Passed or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,7 +40,7 @@ pub async fn verify(
     server: &Server,
     desired: &Desired,
     passwords: &Passwords,
-    checks: &[SqlCheck],
+    checks: &Checks,
 ) -> Result<Vec<CheckResult>, DatabaseError> {
     let mut session = server.session(&server.database).await?;
     let databases = list_databases(&mut session).await?;
@@ -63,26 +51,34 @@ pub async fn verify(
         let credentials = passwords.credentials(&user.role)?;
         results.push(check_login(server, user, &credentials).await?);
         results.push(check_read(server, user, &credentials, &databases).await?);
+        if user.profile == Profile::ReadOnly {
+            results.push(check_no_write(server, user, &credentials, &databases).await?);
+        }
     }
-    for check in checks {
-        results.push(check_sql(server, check).await?);
+    for check in checks.all() {
+        let started = Instant::now();
+        let finding = match check.find(server).await {
+            Ok(finding) => finding,
+            Err(error) => finding_of(error)?,
+        };
+        results.push(finding.named(check.name(), started));
     }
     Ok(results)
 }
 
 /// What a check found, before it is timed and named.
-struct Finding {
-    passed: bool,
-    value: Option<String>,
-    reason: Option<String>,
+pub(crate) struct Finding {
+    pub(crate) passed: bool,
+    pub(crate) value: Option<String>,
+    pub(crate) reason: Option<String>,
 }
 
 impl Finding {
-    fn passed(value: impl Into<String>) -> Self {
+    pub(crate) fn passed(value: impl Into<String>) -> Self {
         Self { passed: true, value: Some(value.into()), reason: None }
     }
 
-    fn failed(reason: impl Into<String>) -> Self {
+    pub(crate) fn failed(reason: impl Into<String>) -> Self {
         Self { passed: false, value: None, reason: Some(reason.into()) }
     }
 
@@ -177,57 +173,75 @@ async fn read_a_table(
     Ok(table.map(|(table,)| table))
 }
 
-async fn check_sql(server: &Server, check: &SqlCheck) -> Result<CheckResult, DatabaseError> {
+/// Its rights are those of its profile; this tries one of them where it counts: a deletion of no row, which the server
+/// refuses before it looks for rows, in a transaction that is taken back whatever it answers.
+async fn check_no_write(
+    server: &Server,
+    user: &DeclaredUser,
+    credentials: &Credentials,
+    databases: &[String],
+) -> Result<CheckResult, DatabaseError> {
     let started = Instant::now();
-    let session = Session::open(&server.endpoint, &check.database, &server.master, &server.trust, Purpose::Use).await;
-    let finding = match session {
-        Ok(mut session) => {
-            let finding = ask(&mut session.connection, check).await;
-            session.close().await;
-            match finding {
-                Ok(finding) => finding,
-                Err(error) => finding_of(DatabaseError::of_statement("answer the query", error))?,
+    let mut refused = 0;
+    let mut finding = None;
+    for database in databases {
+        match write_to_a_table(server, credentials, database).await {
+            Ok(None) => {}
+            Ok(Some(Wrote::Refused)) => refused += 1,
+            Ok(Some(Wrote::Did(table))) => {
+                let value = Some(format!("{table} in database {database}"));
+                finding = Some(Finding { value, ..Finding::failed("a write was let through") });
             }
+            Err(error) => finding = Some(finding_of(error)?),
         }
-        Err(error) => finding_of(error)?,
-    };
-    Ok(finding.named(check.name.clone(), started))
-}
-
-async fn ask(connection: &mut PgConnection, check: &SqlCheck) -> Result<Finding, sqlx::Error> {
-    let mut transaction = connection.begin_with("BEGIN READ ONLY").await?;
-    // Prepared, so that it is one statement: `COMMIT; DELETE …` is refused. Limited, so that no more than it takes to
-    // see that there are too many rows is kept.
-    let rows = first_rows(&mut transaction, &check.query).await?;
-    transaction.rollback().await?;
-    Ok(match rows.as_slice() {
-        [row] => judge(row)?,
-        [] => Finding::failed("the query answered no row; it must answer one boolean"),
-        _ => Finding::failed("the query answered more than one row; it must answer one boolean"),
-    })
-}
-
-/// At most two rows, through a cursor, so that a query that answers the whole table costs no memory.
-async fn first_rows(connection: &mut PgConnection, query: &str) -> Result<Vec<PgRow>, sqlx::Error> {
-    let query = query.trim().trim_end_matches(';');
-    let declare = AssertSqlSafe(format!("DECLARE aurora_restore_check NO SCROLL CURSOR FOR {query}"));
-    sqlx::query(declare).persistent(false).execute(&mut *connection).await?;
-    sqlx::query("FETCH FORWARD 2 FROM aurora_restore_check").persistent(false).fetch_all(connection).await
-}
-
-fn judge(row: &PgRow) -> Result<Finding, sqlx::Error> {
-    let [column] = row.columns() else {
-        return Ok(Finding::failed("the query answered more than one column; it must answer one boolean"));
-    };
-    if column.type_info().name() != "BOOL" {
-        return Ok(Finding::failed(format!(
-            "the query answered a value of type {}, not boolean",
-            column.type_info().name()
-        )));
+        if finding.is_some() {
+            break;
+        }
     }
-    Ok(match row.try_get::<Option<bool>, _>(0)? {
-        Some(true) => Finding::passed("true"),
-        Some(false) => Finding { value: Some("false".into()), ..Finding::failed("the query answered false") },
-        None => Finding::failed("the query answered null"),
-    })
+    let finding = finding.unwrap_or_else(|| Finding::passed(format!("refused in {refused} databases")));
+    Ok(finding.named(format!("no write of {}", user.key), started))
+}
+
+enum Wrote {
+    Refused,
+    Did(String),
+}
+
+/// SQLSTATE of "permission denied".
+const NOT_PERMITTED: &str = "42501";
+
+async fn write_to_a_table(
+    server: &Server,
+    credentials: &Credentials,
+    database: &str,
+) -> Result<Option<Wrote>, DatabaseError> {
+    let failed =
+        |error| DatabaseError::of_statement(format!("write in database {database} as {}", credentials.role), error);
+    let session = Session::open(&server.endpoint, database, credentials, &server.trust, Purpose::Use).await;
+    let mut session = match session {
+        Ok(session) => session,
+        // Not let in at all: no write either.
+        Err(error) if error.sqlstate() == Some(NOT_PERMITTED) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let table: Option<(String,)> = sqlx::query_as(include_str!("sql/readable_table.sql"))
+        .fetch_optional(&mut session.connection)
+        .await
+        .map_err(failed)?;
+    let mut wrote = None;
+    if let Some((table,)) = table {
+        let mut transaction = session.connection.begin_with("BEGIN READ WRITE").await.map_err(failed)?;
+        // The server quoted the name.
+        let tried = sqlx::raw_sql(AssertSqlSafe(format!("DELETE FROM {table} WHERE false"))).execute(&mut *transaction);
+        wrote = Some(match tried.await {
+            Ok(_) => Wrote::Did(table),
+            Err(error) if error.as_database_error().is_some_and(|e| e.code().as_deref() == Some(NOT_PERMITTED)) => {
+                Wrote::Refused
+            }
+            Err(error) => return Err(failed(error)),
+        });
+        transaction.rollback().await.map_err(failed)?;
+    }
+    session.close().await;
+    Ok(wrote)
 }

@@ -7,7 +7,7 @@ use aurora_restore_core::domain::roles::{DeclaredUser, Desired, Observed, RoleCh
 use aurora_restore_core::secrets::{self, AppCredentials, MasterCredentials};
 use aurora_restore_core::{Context, StepError};
 use aurora_restore_database::{
-    CheckResult, Credentials, DatabaseError, Endpoint, ErrorClass, Login, Passwords, Server, SqlCheck, Trust,
+    CheckResult, Checks, Credentials, DatabaseError, Endpoint, ErrorClass, Login, Passwords, Server, Trust,
 };
 use std::path::Path;
 use std::pin::Pin;
@@ -51,7 +51,7 @@ pub trait FakeDatabase: std::fmt::Debug + Send + Sync {
         server: &'a Server,
         desired: &'a Desired,
         passwords: &'a Passwords,
-        checks: &'a [SqlCheck],
+        checks: &'a Checks,
     ) -> FakeAnswer<'a, Vec<CheckResult>>;
 }
 
@@ -85,7 +85,7 @@ impl Database {
         &self,
         desired: &Desired,
         passwords: &Passwords,
-        checks: &[SqlCheck],
+        checks: &Checks,
     ) -> Result<Vec<CheckResult>, DatabaseError> {
         match &self.inner {
             Inner::Real => aurora_restore_database::verify(&self.server, desired, passwords, checks).await,

@@ -6,9 +6,12 @@ use crate::follow::{Answer, follow, planned};
 use aurora_restore_core::domain::failure::{ErrorName, Failure};
 use aurora_restore_core::domain::operation::{CheckState, Operation, Verification};
 use aurora_restore_core::domain::outcome::StepOutput;
+use aurora_restore_core::domain::request::Verify;
 use aurora_restore_core::domain::step::Step;
 use aurora_restore_core::{Context, StepError};
-use aurora_restore_database::{CheckResult, SqlCheck, Verdict};
+use aurora_restore_database::{
+    CheckResult, Checks, FreshnessCheck, RowCountCheck, SchemaCheck, SqlCheck, Table, Verdict,
+};
 use serde_json::{Value, json};
 
 /// Handles one invocation.
@@ -22,12 +25,7 @@ pub async fn run(context: &Context, step: Step, input: Value) -> Result<StepOutp
 async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, StepError> {
     let (request, _) = planned(operation)?;
     let Opened { server, desired, passwords, master_database } = database::open(context, operation, &request).await?;
-    let own = |check: &aurora_restore_core::domain::request::SqlCheck| SqlCheck {
-        name: check.name.clone(),
-        database: check.database.clone().unwrap_or_else(|| master_database.clone()),
-        query: check.query.clone(),
-    };
-    let checks: Vec<_> = request.verify.checks.iter().map(own).collect();
+    let checks = checks(&request.verify, &master_database);
 
     let results = server
         .verify(&desired, &passwords, &checks)
@@ -51,6 +49,47 @@ async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, St
     )
     .next("look at the data; the restored cluster stays for that; start again under the same operation_id when it is mended")
     .into())
+}
+
+/// What the request asks for, in the master's own database where it names none.
+fn checks(verify: &Verify, master_database: &str) -> Checks {
+    let database = |name: &Option<String>| name.clone().unwrap_or_else(|| master_database.to_owned());
+    Checks {
+        queries: verify
+            .checks
+            .iter()
+            .map(|check| SqlCheck {
+                name: check.name.clone(),
+                database: database(&check.database),
+                query: check.query.clone(),
+            })
+            .collect(),
+        freshness: verify
+            .freshness
+            .iter()
+            .map(|check| FreshnessCheck {
+                database: database(&check.database),
+                table: Table::parse(&check.table),
+                column: check.column.clone(),
+                max_age_hours: check.max_age_hours,
+            })
+            .collect(),
+        row_counts: verify
+            .row_counts
+            .iter()
+            .map(|check| RowCountCheck {
+                database: database(&check.database),
+                table: Table::parse(&check.table),
+                min: check.min,
+                max: check.max,
+            })
+            .collect(),
+        schemas: verify
+            .schemas
+            .iter()
+            .map(|check| SchemaCheck { database: database(&check.database), sha256: check.sha256.clone() })
+            .collect(),
+    }
 }
 
 fn state(result: CheckResult) -> CheckState {

@@ -1,7 +1,9 @@
 //! The checks, on data that is right and on data that is not.
 
 use crate::support::{TestServer, declare};
-use aurora_restore_database::{CheckResult, SqlCheck, Verdict, setup_users, verify};
+use aurora_restore_database::{
+    CheckResult, Checks, FreshnessCheck, RowCountCheck, SchemaCheck, SqlCheck, Table, Verdict, setup_users, verify,
+};
 
 fn check(name: &str, query: &str) -> SqlCheck {
     SqlCheck { name: name.into(), database: "shop".into(), query: query.into() }
@@ -22,7 +24,7 @@ fn in_short(results: &[CheckResult]) -> Vec<(&str, bool, &str)> {
 async fn every_check_answers() {
     let server = TestServer::start(&[]).await;
     let (desired, passwords) = declare(&[("application_user", "app_user", "a"), ("readonly_user", "reader", "r")], &[]);
-    let before = verify(&server.server(), &desired, &passwords, &[]).await.unwrap();
+    let before = verify(&server.server(), &desired, &passwords, &Checks::default()).await.unwrap();
     assert_eq!(before[0].verdict, Verdict::Failed);
     assert_eq!(before[0].value.as_deref(), Some("partner, prod_admin, prod_report"));
     assert_eq!(before[1].verdict, Verdict::Failed);
@@ -48,7 +50,10 @@ async fn every_check_answers() {
         check("a mistake", "SELECT 'secret data'::int = 1"),
         SqlCheck { database: "missing".into(), ..check("no database", "SELECT true") },
     ];
-    let results = verify(&server.server(), &desired, &passwords, &checks).await.unwrap();
+    let results =
+        verify(&server.server(), &desired, &passwords, &Checks { queries: checks.to_vec(), ..Checks::default() })
+            .await
+            .unwrap();
     assert_eq!(
         in_short(&results),
         [
@@ -57,6 +62,7 @@ async fn every_check_answers() {
             ("read of application_user", true, "public.settings in database Lager \"Süd\" it's"),
             ("login of readonly_user", true, "reader"),
             ("read of readonly_user", true, "public.settings in database Lager \"Süd\" it's"),
+            ("no write of readonly_user", true, "refused in 2 databases"),
             ("orders arrived", true, "true"),
             ("no orders", false, "the query answered false"),
             ("a number", false, "the query answered a value of type INT4, not boolean"),
@@ -72,4 +78,96 @@ async fn every_check_answers() {
         ]
     );
     assert!(!format!("{results:?}").contains("secret data"));
+}
+
+#[tokio::test]
+async fn data_is_judged_by_age_count_and_shape() {
+    let server = TestServer::start(&[]).await;
+    server
+        .run(
+            "shop",
+            "SET ROLE shop_owner; CREATE TABLE sales.events (at timestamptz, day date, local timestamp);
+             INSERT INTO sales.events SELECT t, t::date, t AT TIME ZONE 'UTC' FROM (SELECT now() - interval '90 minutes' AS t) x;
+             CREATE TABLE sales.\"Odd \"\"name\" (at timestamptz)",
+        )
+        .await;
+    let (desired, passwords) = declare(&[("application_user", "app_user", "a")], &[]);
+    setup_users(&server.server(), &desired, &passwords).await.unwrap();
+    let fresh = |table: &str, column: &str, max_age_hours| FreshnessCheck {
+        database: "shop".into(),
+        table: Table::parse(table),
+        column: column.into(),
+        max_age_hours,
+    };
+    let rows = |table: &str, min, max| RowCountCheck { database: "shop".into(), table: Table::parse(table), min, max };
+    let schema = |sha256: Option<&str>| SchemaCheck { database: "shop".into(), sha256: sha256.map(str::to_owned) };
+    let checks = Checks {
+        freshness: vec![
+            fresh("sales.events", "at", 2),
+            fresh("sales.events", "local", 2),
+            fresh("sales.events", "at", 1),
+            fresh("sales.Odd \"name", "at", 1),
+            fresh("sales.events", "missing", 1),
+        ],
+        row_counts: vec![
+            rows("sales.orders", Some(3), Some(3)),
+            rows("sales.orders", Some(2), None),
+            rows("sales.orders", Some(4), None),
+            rows("sales.orders", None, Some(2)),
+            rows("sales.none", Some(1), None),
+        ],
+        schemas: vec![schema(None), schema(Some(&"0".repeat(64)))],
+        ..Checks::default()
+    };
+    let results = verify(&server.server(), &desired, &passwords, &checks).await.unwrap();
+    let data = &results[3..];
+    let told: Vec<_> =
+        data[..10].iter().map(|r| (r.verdict == Verdict::Passed, r.value.as_deref(), r.reason.as_deref())).collect();
+    let refused = |words| (false, None, Some(words));
+    assert_eq!(
+        told,
+        [
+            (true, Some("newest is 1.5 h old"), None),
+            (true, Some("newest is 1.5 h old"), None),
+            (false, Some("newest is 1.5 h old"), Some("older than 1 h")),
+            refused("the table is empty"),
+            refused("the database server refused to tell the newest missing of sales.events (SQLSTATE 42703)"),
+            (true, Some("3"), None),
+            (true, Some("at least 2"), None),
+            (false, Some("3"), Some("fewer than 4")),
+            (false, Some("at least 3"), Some("more than 2")),
+            refused("the database server refused to count the rows of sales.none (SQLSTATE 42P01)"),
+        ]
+    );
+    assert_eq!(
+        (data[0].name.as_str(), data[5].name.as_str()),
+        ("freshness of sales.events.at", "rows of sales.orders")
+    );
+
+    // What was told is what the next run may expect, until the shape changes; rights and owners are no part of it.
+    let seen = data[10].value.clone().unwrap();
+    assert_eq!((data[10].verdict, data[11].verdict), (Verdict::Passed, Verdict::Failed));
+    let expected = Checks { schemas: vec![schema(Some(&seen))], ..Checks::default() };
+    server.run("shop", "GRANT ALL ON sales.events TO PUBLIC; ALTER TABLE sales.events OWNER TO app_user").await;
+    let again = verify(&server.server(), &desired, &passwords, &expected).await.unwrap();
+    assert_eq!(again.last().unwrap().verdict, Verdict::Passed);
+    server.run("shop", "ALTER TABLE sales.events ADD COLUMN more int").await;
+    let changed = verify(&server.server(), &desired, &passwords, &expected).await.unwrap();
+    assert_eq!(changed.last().unwrap().verdict, Verdict::Failed);
+}
+
+#[tokio::test]
+async fn a_read_only_user_that_writes_is_found() {
+    let server = TestServer::start(&[]).await;
+    let (desired, passwords) = declare(&[("readonly_user", "reader", "r")], &[]);
+    setup_users(&server.server(), &desired, &passwords).await.unwrap();
+    let no_write = |results: &[CheckResult]| {
+        let result = results.iter().find(|result| result.name == "no write of readonly_user").unwrap();
+        (result.verdict, result.value.clone().unwrap())
+    };
+    let results = verify(&server.server(), &desired, &passwords, &Checks::default()).await.unwrap();
+    assert_eq!(no_write(&results), (Verdict::Passed, "refused in 2 databases".into()));
+    server.run("shop", "GRANT DELETE ON public.settings TO reader").await;
+    let results = verify(&server.server(), &desired, &passwords, &Checks::default()).await.unwrap();
+    assert_eq!(no_write(&results), (Verdict::Failed, "public.settings in database shop".into()));
 }

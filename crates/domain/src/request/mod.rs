@@ -1,6 +1,7 @@
 //! The request: input of the state machine. [`parse`] is the only door; it reports every problem, not the first.
 
 mod fields;
+mod verify;
 
 use crate::ids::{ClusterId, Region};
 use crate::naming::{TAG_PREFIX, TARGET_CLUSTER_ID_MAX};
@@ -10,6 +11,7 @@ pub use fields::Problem;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
+pub use verify::{Freshness, RowCount, SchemaHash, SqlCheck, Verify};
 
 /// A request whose every field was checked on its own. What the world must answer (does the snapshot exist?) is
 /// preflight's to find out.
@@ -141,24 +143,6 @@ impl Default for Retention {
     }
 }
 
-/// Checks of the restored database, besides the login of every declared user.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Verify {
-    /// The team's own SQL.
-    pub checks: Vec<SqlCheck>,
-}
-
-/// A query that must return exactly one row with `true`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SqlCheck {
-    /// What the check is called in state, audit and notification.
-    pub name: String,
-    /// Database to ask; the master's own when not given.
-    pub database: Option<String>,
-    /// One query; run in a read-only transaction.
-    pub query: String,
-}
-
 /// What the environment says where the request is silent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Defaults {
@@ -276,7 +260,7 @@ pub fn parse(input: &Value, defaults: &Defaults) -> Result<Request, Vec<Problem>
     }
     let archive_snapshot = fields.flag("archive_snapshot").unwrap_or(true);
     let retention = retention(&mut fields);
-    let verify = verify(&mut fields);
+    let verify = verify::read(&mut fields);
     let inherited_logins = match fields.text("inherited_logins").as_deref() {
         None | Some("lock") => InheritedLogins::Lock,
         Some("report") => InheritedLogins::Report,
@@ -509,23 +493,6 @@ fn retention(fields: &mut Fields<'_>) -> Retention {
     let days = whole(object.whole("days", 0, 3650), default.days);
     fields.absorb(object);
     Retention { copies, days }
-}
-
-fn verify(fields: &mut Fields<'_>) -> Verify {
-    let Some(mut object) = fields.object("verify", &["checks"]) else { return Verify::default() };
-    let mut checks = Vec::new();
-    for mut item in object.objects("checks", &["name", "database", "query"]).unwrap_or_default() {
-        item.problem_if_absent("name", "what the check is called");
-        item.problem_if_absent("query", "a query that returns one row with true");
-        checks.push(SqlCheck {
-            name: item.text("name").unwrap_or_default(),
-            database: item.text("database"),
-            query: item.text("query").unwrap_or_default(),
-        });
-        object.absorb(item);
-    }
-    fields.absorb(object);
-    Verify { checks }
 }
 
 fn tags(fields: &mut Fields<'_>) -> BTreeMap<String, String> {

@@ -83,6 +83,17 @@ fn wrong_fields_are_named_with_value_and_what_is_accepted() {
         (json!({"vpc_security_group_ids": ["vpc-1"]}), vec!["vpc_security_group_ids[0]", "vpc-1", "sg-"]),
         (json!({"tags": {"aurora-restore:managed": "false"}}), vec!["tags", "aurora-restore:"]),
         (json!({"verify": {"checks": [{"name": "x"}]}}), vec!["verify.checks[0].query"]),
+        (
+            json!({"verify": {"freshness": [{"table": "t"}], "row_counts": [{"min": 3, "max": 2}], "schemas": [{"sha256": "x"}]}}),
+            vec![
+                "verify.freshness[0].column",
+                "verify.freshness[0].max_age_hours",
+                "verify.row_counts[0].min",
+                "verify.row_counts[0].table",
+                "verify.schemas[0].sha256",
+            ],
+        ),
+        (json!({"verify": {"row_counts": [{"table": "t"}]}}), vec!["verify.row_counts[0].min"]),
         (json!({"inherited_logins": "ignore"}), vec!["inherited_logins", "'lock'"]),
         (json!({"operation_id": "a b"}), vec!["operation_id", "a b"]),
         (json!([1]), vec!["the request", "[1]", "JSON object"]),

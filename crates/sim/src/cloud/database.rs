@@ -6,7 +6,7 @@ use super::wire::{Call, Form};
 use super::{Effect, World};
 use crate::faults::{Arrival, CallFault};
 use crate::time::SECOND;
-use aurora_restore_database::{CheckResult, DatabaseError, Login, Passwords, Server, SqlCheck, Verdict};
+use aurora_restore_database::{CheckResult, Checks, DatabaseError, Login, Passwords, Server, Verdict};
 use aurora_restore_domain::roles::{Desired, InheritedLogins, Observed, RoleChange, RoleName, inherited_logins};
 use aurora_restore_steps::{FakeAnswer, FakeDatabase};
 use secrecy::ExposeSecret;
@@ -148,7 +148,7 @@ impl FakeDatabase for Cloud {
         server: &'a Server,
         desired: &'a Desired,
         passwords: &'a Passwords,
-        checks: &'a [SqlCheck],
+        checks: &'a Checks,
     ) -> FakeAnswer<'a, Vec<CheckResult>> {
         Box::pin(self.database("Verify", server, move |world, _, _| {
             let cluster = logged_in(world, server)?;
