@@ -69,7 +69,7 @@ def way(run):
     told = []
     for state in run.states:
         if state.startswith("WaitFor"):
-            assert told[-2:] in (["CheckCopy", "IsCopyAvailable"], ["DeleteCluster", "IsClusterGone"], ["CheckRestore", "IsClusterReady"])
+            assert told[-2:] in (["CheckCopy", "IsCopyAvailable"], ["DeleteCluster", "IsClusterGone"], ["CheckRestore", "IsClusterReady"], ["SetupDbUsers", "AreUsersSetUp"])
             del told[-2:]
         else:
             told.append(state)

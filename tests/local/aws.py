@@ -35,15 +35,15 @@ WATCH_SECONDS = 0.05
 
 
 class Fault:
-    """The next `times` calls that match are answered with an error, before or after they had their effect, or (`delay`) late."""
+    """The next `times` calls that match, after `skip` others, are answered with an error, before or after they had their effect, or (`delay`) late."""
 
     def __init__(self, order):
         self.order = order
-        self.left = order.get("times", 1)
+        self.left, self.skip = order.get("times", 1), order.get("skip", 0)
 
     def matches(self, call):
         order = self.order
-        return (
+        meant = (
             self.left > 0
             and order.get("service", call.service) == call.service
             and order.get("action", call.action) == call.action
@@ -52,6 +52,10 @@ class Fault:
             and order.get("function", call.function) == call.function
             and all(call.parameters.get(name) == value for name, value in order.get("match", {}).items())
         )
+        if meant and self.skip:
+            self.skip -= 1
+            return False
+        return meant
 
     def answer(self, call):
         if "function_error" in self.order:

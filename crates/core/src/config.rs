@@ -121,6 +121,7 @@ impl Config {
                 target_region: target_region.clone(),
                 target_cluster_id: env.get("TARGET_CLUSTER_ID"),
                 kms_key_id: env.get("KMS_KEY_ID"),
+                masking_folder: env.get("MASKING_FOLDER"),
             },
             target_region: target_region.unwrap_or_default(),
             actor: env.get("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_else(|| "aurora-restore".into()),

@@ -1,7 +1,7 @@
 //! What a step works with: made once per process, before the first invocation.
 
 use crate::audit::Audit;
-use crate::aws::{self, Called, ec2::Ec2, kms::Kms, rds::Rds, sfn::Executions, sns::Topic};
+use crate::aws::{self, Called, ec2::Ec2, kms::Kms, rds::Rds, s3::S3, sfn::Executions, sns::Topic};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::StepError;
@@ -35,6 +35,8 @@ pub struct Context {
     pub ec2: Ec2,
     /// KMS of the target Region.
     pub kms: Kms,
+    /// S3 of the target Region.
+    pub s3: S3,
     /// Executions of the state machine.
     pub executions: Executions,
     /// Where outcomes are told.
@@ -59,6 +61,7 @@ impl Context {
             rds: Rds::new(&sdk, &config.target_region),
             ec2: Ec2::new(&sdk),
             kms: Kms::new(&sdk),
+            s3: S3::new(&sdk),
             executions: Executions::new(&sdk),
             topic: Topic::new(&sdk),
             stand_in: None,

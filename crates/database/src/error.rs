@@ -57,6 +57,16 @@ pub enum DatabaseError {
         #[source]
         source: Box<sqlx::Error>,
     },
+    /// A script of the team's own failed; nothing of it stays, unless `why` says so.
+    #[error("script {name} failed at statement {statement}: {why}")]
+    Script {
+        /// Its name.
+        name: String,
+        /// Counted from 1.
+        statement: u64,
+        /// SQLSTATE, never the server's words: they may hold data.
+        why: String,
+    },
     /// The connection broke in the middle of something; whether it happened is unknown, and repeating it is safe.
     #[error("the connection to the database server broke while it should {what}")]
     Lost {
@@ -106,7 +116,7 @@ impl DatabaseError {
             Self::Unreachable { .. } | Self::NoAnswer { .. } | Self::Lost { .. } => ErrorClass::Unreachable,
             Self::LoginRefused { .. } => ErrorClass::LoginRefused,
             Self::Rejected { sqlstate, .. } if is_transient(sqlstate) => ErrorClass::Unreachable,
-            Self::Rejected { .. } | Self::Incomplete { .. } => ErrorClass::Rejected,
+            Self::Rejected { .. } | Self::Incomplete { .. } | Self::Script { .. } => ErrorClass::Rejected,
             Self::TlsRefused { .. } | Self::Unsupported { .. } | Self::Invalid { .. } => ErrorClass::Invalid,
         }
     }
@@ -120,6 +130,7 @@ impl DatabaseError {
             | Self::TlsRefused { .. }
             | Self::Lost { .. }
             | Self::Incomplete { .. }
+            | Self::Script { .. }
             | Self::Unsupported { .. }
             | Self::Invalid { .. } => None,
         }

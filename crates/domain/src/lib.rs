@@ -3,6 +3,8 @@
 //! No AWS, no runtime, no environment and no clock: `now` is an argument. The steps observe the world, hand it to a
 //! function of this crate, and carry out the answer.
 
+use sha2::Digest;
+
 pub mod audit;
 pub mod cloud;
 pub mod decide;
@@ -50,6 +52,11 @@ pub fn human_duration(seconds: u64) -> String {
         60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
         _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
     }
+}
+
+/// SHA-256 in hexadecimal digits.
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    hex::encode(sha2::Sha256::digest(bytes))
 }
 
 /// The first `most` of a list that may be long, and how many more there are.

@@ -164,6 +164,11 @@ fn success(operation: &Operation, now: Instant, lines: &mut Vec<String>) {
     if let Some(seconds) = recovery_point_age_seconds(operation) {
         lines.push(format!("Data age     {} at the start", human_duration(seconds)));
     }
+    if let Some(masking) = &operation.masking {
+        let scripts: Vec<String> = masking.scripts.iter().map(|script| script.name.clone()).collect();
+        let state = if masking.done { "" } else { " (not all: only the master can log in)" };
+        lines.push(format!("Masked by    {}{state}", names(&scripts).join(", ")));
+    }
     if let Some(users) = &operation.users {
         let declared: Vec<_> = users.declared.iter().map(|user| format!("{} ({})", user.role, user.profile)).collect();
         lines.push(format!("Users        {}", declared.join(", ")));

@@ -77,6 +77,9 @@ pub struct Operation {
     pub replaced: Option<Replaced>,
     /// The restored cluster.
     pub cluster: Option<ClusterState>,
+    /// The masking scripts that have run.
+    #[serde(default)]
+    pub masking: Option<MaskingState>,
     /// What setup-db-users did.
     pub users: Option<UsersState>,
     /// What verify-restore found.
@@ -168,6 +171,30 @@ pub struct ClusterState {
     pub master_password_reset_at: Option<String>,
     /// When a login first worked.
     pub ready_at: Option<String>,
+}
+
+/// The masking scripts that have run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MaskingState {
+    /// In the order in which they ran.
+    pub scripts: Vec<MaskedScript>,
+    /// Whether all of them have.
+    pub done: bool,
+}
+
+/// A masking script that has run, in a transaction of its own that was committed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MaskedScript {
+    /// Its path below where the scripts are.
+    pub name: String,
+    /// Of its text.
+    pub sha256: String,
+    /// Where it ran.
+    pub database: String,
+    /// How many it has; `None` when an earlier function ran it and could not tell.
+    pub statements: Option<u64>,
+    /// RFC 3339.
+    pub finished_at: String,
 }
 
 /// What setup-db-users did. No passwords, no verifiers.
@@ -300,6 +327,7 @@ impl Operation {
             copy: None,
             replaced: None,
             cluster: None,
+            masking: None,
             users: None,
             verification: None,
             archive: None,

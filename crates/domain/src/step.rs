@@ -61,8 +61,9 @@ impl Step {
             // A final snapshot of a large cluster is incremental, but not instant.
             Step::DeleteCluster => 4 * HOUR,
             Step::RestoreCluster => HOUR,
-            Step::CheckRestore => 12 * HOUR,
-            Step::Preflight | Step::SetupDbUsers | Step::VerifyRestore | Step::ArchiveSnapshot | Step::Notify => HOUR,
+            // Masking a large database takes its time.
+            Step::CheckRestore | Step::SetupDbUsers => 12 * HOUR,
+            Step::Preflight | Step::VerifyRestore | Step::ArchiveSnapshot | Step::Notify => HOUR,
         }
     }
 }

@@ -8,8 +8,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/states.json");
-const LOOPS: [(&str, &str); 3] =
-    [("CheckCopy", "IsCopyAvailable"), ("DeleteCluster", "IsClusterGone"), ("CheckRestore", "IsClusterReady")];
+const LOOPS: [(&str, &str); 4] = [
+    ("CheckCopy", "IsCopyAvailable"),
+    ("DeleteCluster", "IsClusterGone"),
+    ("CheckRestore", "IsClusterReady"),
+    ("SetupDbUsers", "AreUsersSetUp"),
+];
 
 /// Each poll loop told once: how often it turns is the cloud's affair.
 fn without_repeats(states: &[String]) -> Vec<String> {

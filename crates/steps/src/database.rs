@@ -7,8 +7,9 @@ use aurora_restore_core::domain::roles::{DeclaredUser, Desired, Observed, RoleCh
 use aurora_restore_core::secrets::{self, AppCredentials, MasterCredentials};
 use aurora_restore_core::{Context, StepError};
 use aurora_restore_database::{
-    CheckResult, Checks, Credentials, DatabaseError, Endpoint, ErrorClass, Login, Passwords, Server, Trust,
+    CheckResult, Checks, Credentials, DatabaseError, Endpoint, ErrorClass, Login, MaskScript, Passwords, Server, Trust,
 };
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -53,6 +54,15 @@ pub trait FakeDatabase: std::fmt::Debug + Send + Sync {
         passwords: &'a Passwords,
         checks: &'a Checks,
     ) -> FakeAnswer<'a, Vec<CheckResult>>;
+    fn lock_out<'a>(&'a self, _server: &'a Server, _roles: &'a [RoleName]) -> FakeAnswer<'a, ()> {
+        Box::pin(async { Ok(()) })
+    }
+    fn mask<'a>(&'a self, _server: &'a Server, _script: &'a MaskScript) -> FakeAnswer<'a, Option<u64>> {
+        Box::pin(async { Ok(Some(1)) })
+    }
+    fn forget_masked<'a>(&'a self, _server: &'a Server, _databases: &'a BTreeSet<String>) -> FakeAnswer<'a, ()> {
+        Box::pin(async { Ok(()) })
+    }
 }
 
 impl Database {
@@ -78,6 +88,27 @@ impl Database {
         match &self.inner {
             Inner::Real => aurora_restore_database::apply(&self.server, changes, passwords).await,
             Inner::Fake(fake) => fake.apply(&self.server, changes, passwords).await,
+        }
+    }
+
+    pub(crate) async fn lock_out(&self, roles: &[RoleName]) -> Result<(), DatabaseError> {
+        match &self.inner {
+            Inner::Real => aurora_restore_database::lock_out(&self.server, roles).await,
+            Inner::Fake(fake) => fake.lock_out(&self.server, roles).await,
+        }
+    }
+
+    pub(crate) async fn mask(&self, script: &MaskScript) -> Result<Option<u64>, DatabaseError> {
+        match &self.inner {
+            Inner::Real => aurora_restore_database::mask(&self.server, script).await,
+            Inner::Fake(fake) => fake.mask(&self.server, script).await,
+        }
+    }
+
+    pub(crate) async fn forget_masked(&self, databases: &BTreeSet<String>) -> Result<(), DatabaseError> {
+        match &self.inner {
+            Inner::Real => aurora_restore_database::forget_masked(&self.server, databases).await,
+            Inner::Fake(fake) => fake.forget_masked(&self.server, databases).await,
         }
     }
 

@@ -9,6 +9,7 @@ mod database;
 pub mod delete_cluster;
 mod follow;
 mod ground;
+mod mask;
 pub mod notify;
 pub mod preflight;
 pub mod restore_cluster;

@@ -129,6 +129,7 @@ async fn open(
             ready_at: None,
             ..cluster
         }),
+        masking: known.masking,
         users: known.users,
         archive: known.archive,
         ..fresh

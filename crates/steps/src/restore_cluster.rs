@@ -63,6 +63,8 @@ async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, St
                 None => error,
             })?;
             operation.cluster = Some(state(None));
+            // What was masked was another cluster's data.
+            operation.masking = None;
             Ok(Answer::done(json!({ "cluster_id": id, "adopted": false })))
         }
     }

@@ -1,7 +1,9 @@
-//! Makes the declared users so and locks inherited logins, until an observation finds nothing left to do.
+//! Masks the data if asked to; then makes the declared users so and locks inherited logins, until an observation finds
+//! nothing left to do.
 
 use crate::database::{self, Opened};
 use crate::follow::{Answer, follow, planned};
+use crate::mask::mask;
 use aurora_restore_core::aws::Called;
 use aurora_restore_core::domain::failure::{ErrorName, Failure};
 use aurora_restore_core::domain::operation::{DeclaredState, Operation, UsersState};
@@ -29,7 +31,13 @@ pub async fn run(context: &Context, step: Step, input: Value) -> Result<StepOutp
 
 async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, StepError> {
     let (request, _) = planned(operation)?;
-    let Opened { server, desired, passwords, .. } = database::open(context, operation, &request).await?;
+    let opened = database::open(context, operation, &request).await?;
+    if let Some(masking) = &request.masking
+        && let Some(answer) = mask(context, operation, masking, &opened).await?
+    {
+        return Ok(answer);
+    }
+    let Opened { server, desired, passwords, .. } = opened;
     let endpoint = server.endpoint().to_string();
 
     let mut done: Vec<RoleChange> = Vec::new();

@@ -1,33 +1,18 @@
 //! EC2, for one call only: which security groups exist, and in which VPC.
 //!
-//! Made with the SDK's own orchestrator, signer and XML reader instead of `aws-sdk-ec2`, which would take longer to
-//! compile than everything else together.
+//! Made with [`signed`] instead of `aws-sdk-ec2`, which would take longer to compile than everything else together.
 
+use super::signed::{Service, signed};
 use super::{AwsError, aws_error};
 use aurora_restore_domain::guards::SecurityGroup;
 use aws_config::SdkConfig;
-use aws_runtime::auth::sigv4::{self, SigV4AuthScheme};
-use aws_runtime::auth::{SigV4OperationSigningConfig, SigningOptions};
-use aws_runtime::retries::classifiers::AwsErrorCodeClassifier;
+use aws_runtime::auth::SigningOptions;
 use aws_smithy_runtime::client::orchestrator::operation::Operation;
-use aws_smithy_runtime::client::retries::classifiers::{HttpStatusCodeClassifier, TransientErrorClassifier};
 use aws_smithy_runtime_api::box_error::BoxError;
-use aws_smithy_runtime_api::client::auth::static_resolver::StaticAuthSchemeOptionResolver;
-use aws_smithy_runtime_api::client::auth::{
-    AuthSchemeOptionResolverParams, SharedAuthScheme, SharedAuthSchemeOptionResolver,
-};
-use aws_smithy_runtime_api::client::identity::SharedIdentityResolver;
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse, OrchestratorError};
-use aws_smithy_runtime_api::client::runtime_components::RuntimeComponentsBuilder;
-use aws_smithy_runtime_api::client::runtime_plugin::StaticRuntimePlugin;
 use aws_smithy_types::body::SdkBody;
-use aws_smithy_types::config_bag::Layer;
 use aws_smithy_types::error::ErrorMetadata;
-use aws_smithy_types::retry::RetryConfig;
-use aws_smithy_types::timeout::TimeoutConfig;
 use aws_smithy_xml::decode::{Document, ScopedDecoder, XmlDecodeError, try_data};
-use aws_types::SigningName;
-use aws_types::region::SigningRegion;
 
 /// EC2 of the target Region.
 #[derive(Debug, Clone)]
@@ -56,49 +41,17 @@ impl Ec2 {
     }
 }
 
-/// The call; `None` for a configuration without Region, credentials or HTTP client, with which no other client works
-/// either.
 fn describe_security_groups(config: &SdkConfig) -> Option<Operation<String, Vec<SecurityGroup>, ErrorMetadata>> {
-    let region = config.region()?.clone();
+    let region = config.region()?;
     let suffix = if region.as_ref().starts_with("cn-") { ".cn" } else { "" };
-    let endpoint = format!("https://ec2.{region}.amazonaws.com{suffix}");
-    let signing = SigV4OperationSigningConfig {
-        region: Some(SigningRegion::from(region)),
-        name: Some(SigningName::from_static("ec2")),
-        signing_options: SigningOptions::default(),
-        ..SigV4OperationSigningConfig::default()
+    let service = Service {
+        name: "EC2",
+        signing_name: "ec2",
+        endpoint: format!("https://ec2.{region}.amazonaws.com{suffix}"),
+        options: SigningOptions::default(),
     };
-    let mut layer = Layer::new("ec2");
-    layer.store_put(AuthSchemeOptionResolverParams::new(()));
-    layer.store_put(signing);
-    let scheme = SharedAuthSchemeOptionResolver::new(StaticAuthSchemeOptionResolver::new(vec![sigv4::SCHEME_ID]));
-    let components = RuntimeComponentsBuilder::new("ec2")
-        .with_auth_scheme(SharedAuthScheme::new(SigV4AuthScheme::new()))
-        .with_auth_scheme_option_resolver(Some(scheme))
-        .with_identity_cache(config.identity_cache())
-        .with_identity_resolver(sigv4::SCHEME_ID, SharedIdentityResolver::new(config.credentials_provider()?));
-    let plugin = StaticRuntimePlugin::new().with_config(layer.freeze()).with_runtime_components(components);
-
-    let mut operation = Operation::builder()
-        .service_name("EC2")
-        .operation_name("DescribeSecurityGroups")
-        .endpoint_url(config.endpoint_url().unwrap_or(&endpoint))
-        .http_client(config.http_client()?)
-        .standard_retry(config.retry_config().unwrap_or(&RetryConfig::standard()))
-        .retry_classifier(TransientErrorClassifier::<ErrorMetadata>::new())
-        .retry_classifier(AwsErrorCodeClassifier::<ErrorMetadata>::new())
-        .retry_classifier(HttpStatusCodeClassifier::default())
-        .timeout_config(config.timeout_config().cloned().unwrap_or_else(TimeoutConfig::disabled))
-        .runtime_plugin(plugin)
-        .serializer(request)
-        .deserializer(|response: &HttpResponse| read(response));
-    if let Some(sleep) = config.sleep_impl() {
-        operation = operation.sleep_impl(sleep);
-    }
-    if let Some(time) = config.time_source() {
-        operation = operation.time_source(time);
-    }
-    Some(operation.build())
+    let operation = signed(config, "DescribeSecurityGroups", &service)?;
+    Some(operation.serializer(request).deserializer(|response: &HttpResponse| read(response)).build())
 }
 
 fn request(form: String) -> Result<HttpRequest, BoxError> {

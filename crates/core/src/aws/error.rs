@@ -32,6 +32,12 @@ impl AwsError {
         self.code.as_deref() == Some(code)
     }
 
+    /// An answer that is not what the service's documentation says.
+    pub(crate) fn unreadable(action: &'static str, resource: String, error: &dyn std::error::Error) -> Self {
+        let message = format!("the answer cannot be read: {}", chain(error));
+        Self { name: ErrorName::ServiceUnavailable, action, resource, code: None, message, request_id: None }
+    }
+
     /// What a person can do about it, where the code says that.
     pub fn advice(&self) -> Option<String> {
         let Self { action, resource, .. } = self;

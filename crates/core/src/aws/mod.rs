@@ -8,7 +8,9 @@ pub mod kms;
 pub mod rds;
 #[cfg(test)]
 pub(crate) mod replay;
+pub mod s3;
 pub mod sfn;
+mod signed;
 pub mod sns;
 
 pub use error::{AwsError, aws_error};

@@ -141,6 +141,12 @@ impl TestServer {
         self.session(SUPERUSER, SUPERUSER_PASSWORD, database).await.unwrap()
     }
 
+    /// The one text that a query answers, asked as the superuser.
+    pub(crate) async fn text(&self, database: &str, query: &str) -> String {
+        let mut session = self.superuser(database).await;
+        sqlx::query_scalar(sqlx::AssertSqlSafe(query.to_owned())).fetch_one(&mut session).await.unwrap()
+    }
+
     /// Runs statements as the superuser.
     pub(crate) async fn run(&self, database: &str, sql: &str) {
         let mut session = self.superuser(database).await;

@@ -5,6 +5,7 @@ pub mod check_copy;
 pub mod check_restore;
 pub mod copy_snapshot;
 pub mod delete_cluster;
+pub mod mask;
 pub mod preflight;
 pub mod restore_cluster;
 

@@ -1,6 +1,7 @@
 //! The request: input of the state machine. [`parse`] is the only door; it reports every problem, not the first.
 
 mod fields;
+mod masking;
 mod verify;
 
 use crate::ids::{ClusterId, Region};
@@ -8,6 +9,7 @@ use crate::naming::{TAG_PREFIX, TARGET_CLUSTER_ID_MAX};
 use crate::roles::InheritedLogins;
 use fields::Fields;
 pub use fields::Problem;
+pub use masking::{Masking, Scripts};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -39,6 +41,9 @@ pub struct Request {
     pub retention: Retention,
     /// Checks of the restored data.
     pub verify: Verify,
+    /// Scripts that run before any declared user can log in.
+    #[serde(default)]
+    pub masking: Option<Masking>,
     /// What happens to logins that came with the snapshot and are not declared.
     #[serde(default)]
     pub inherited_logins: InheritedLogins,
@@ -58,6 +63,7 @@ impl Request {
         let other = other.clone();
         let mended = Request {
             verify: other.verify.clone(),
+            masking: other.masking.clone(),
             inherited_logins: other.inherited_logins,
             keep_logins: other.keep_logins.clone(),
             retention: other.retention,
@@ -154,6 +160,8 @@ pub struct Defaults {
     pub target_region: Option<String>,
     /// `TARGET_CLUSTER_ID`
     pub target_cluster_id: Option<String>,
+    /// `MASKING_FOLDER`: where scripts may lie besides S3, for stacks without it.
+    pub masking_folder: Option<String>,
     /// `KMS_KEY_ID`
     pub kms_key_id: Option<String>,
 }
@@ -199,6 +207,7 @@ pub const FIELDS: &[&str] = &[
     "archive_snapshot",
     "retention",
     "verify",
+    "masking",
     "inherited_logins",
     "keep_logins",
     "tags",
@@ -261,6 +270,7 @@ pub fn parse(input: &Value, defaults: &Defaults) -> Result<Request, Vec<Problem>
     let archive_snapshot = fields.flag("archive_snapshot").unwrap_or(true);
     let retention = retention(&mut fields);
     let verify = verify::read(&mut fields);
+    let masking = masking::read(&mut fields, defaults.masking_folder.as_deref());
     let inherited_logins = match fields.text("inherited_logins").as_deref() {
         None | Some("lock") => InheritedLogins::Lock,
         Some("report") => InheritedLogins::Report,
@@ -298,6 +308,7 @@ pub fn parse(input: &Value, defaults: &Defaults) -> Result<Request, Vec<Problem>
         archive_snapshot,
         retention,
         verify,
+        masking,
         inherited_logins,
         keep_logins,
         tags,

@@ -8,6 +8,7 @@ fn defaults() -> Defaults {
         target_region: Some("us-west-2".into()),
         target_cluster_id: Some("staging".into()),
         kms_key_id: Some("alias/aurora-restore-secrets".into()),
+        masking_folder: None,
     }
 }
 

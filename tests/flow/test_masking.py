@@ -1,0 +1,110 @@
+"""Personal data is made unrecognisable before any declared user can log in; if that fails, nobody gets in."""
+
+import checks
+import pytest
+import whole
+from postgres import PRODUCTION_LOGINS
+
+BUCKET = "masking-scripts"
+SCRIPTS = {
+    "masks/app/010-customers.sql": "UPDATE public.customers SET name = 'Customer', email = 'masked-' || id || '@example.org'; ANALYZE public.customers;",
+    "masks/app/020-employees.sql": "UPDATE hr.employees SET full_name = 'E', email = 'e@example.org', phone = NULL, salary = 0",
+    "masks/analytics/010-counts.sql": "DELETE FROM reports.daily_active_users WHERE users < 1001",
+    "masks/README.md": "no script",
+}
+ORDER = ["analytics/010-counts.sql", "app/010-customers.sql", "app/020-employees.sql"]
+REQUEST = {"masking": {"scripts": f"s3://{BUCKET}/masks/"}, "verify": {"schemas": [{"database": "app"}]}}
+
+
+def put(world, scripts):
+    s3 = world.stack.client("s3")
+    s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
+    for key, text in scripts.items():
+        s3.put_object(Bucket=BUCKET, Key=key, Body=text.encode())
+
+
+def count(world, query):
+    (row,) = world.query(f"SELECT {query}")
+    (value,) = row.values()
+    return value
+
+
+def unmasked(world):
+    return count(world, "count(*) FROM public.customers WHERE email NOT LIKE 'masked-%'")
+
+
+def test_scripts_run_before_anybody_gets_in(world):
+    """In the order of their names, each once, in the database of its folder; recorded with its checksum; told."""
+    put(world, SCRIPTS)
+    run = world.run(REQUEST, name="masked-1")
+    checks.check_execution(run, checks.HAPPY)
+    state = run.item["masking"]
+    assert state["done"] and [script["name"] for script in state["scripts"]] == ORDER
+    assert [(script["database"], script["statements"]) for script in state["scripts"]] == [("analytics", 1), ("app", 2), ("app", 1)]
+    assert unmasked(world) == 0
+    checks.check_audit(world)
+    trail = [(r["action"], r["resource"]) for r in run.audit if r["phase"] == "begun" and r["action"].startswith("database:")]
+    assert [action for action, _ in trail[:4]] == ["database:LockLogins", *["database:Mask"] * 3] and [what for _, what in trail[1:4]] == ORDER
+    assert "database:ChangeRoles" not in [action for action, _ in trail[:4]], "users come after the last script"
+    whole.check_restored_item(world, run, "staging", True, True, [], None)
+    checks.check_logins(world)
+    checks.check_message(world, run.item, "SUCCEEDED", f"Masked by    {', '.join(ORDER)}")
+    text = world.stack.log("setup-db-users") + run.history_text
+    assert "example.org" not in text and "full_name" not in text, "no script is shown anywhere"
+
+
+def test_a_script_that_fails_keeps_everybody_out(world):
+    """Named with file, statement and SQLSTATE; nothing of it stays, the ones before do; mended, the same operation goes on with it."""
+    broken = {**SCRIPTS, "masks/app/020-employees.sql": "UPDATE hr.employees SET salary = 0; UPDATE hr.employees SET shoe_size = 1"}
+    put(world, broken)
+    first = world.run({**REQUEST, "operation_id": "masked-2"}, name="first")
+    left = ("restored cluster staging (available, accepts logins)",)
+    words = ("script app/020-employees.sql failed at statement 2", "SQLSTATE 42703", "only the master can log in")
+    calls = checks.calls_of_a_restore("masked-2", archive=False)
+    whole.check_failure(world, first, "DatabaseRejected", "SetupDbUsers", *words, calls=calls, left=left)
+    assert [script["name"] for script in first.item["masking"]["scripts"]] == ORDER[:2] and not first.item["masking"]["done"]
+    logins = [(user["username"], user["password"]) for user in world.secret("app-credentials").values()]
+    for user, password in [*logins, *PRODUCTION_LOGINS.items()]:
+        assert world.login(user, password) is not None, f"{user} is kept out"
+    assert count(world, "count(*) FROM hr.employees WHERE salary = 0") == 0
+
+    world.stack.client("s3").put_object(Bucket=BUCKET, Key="masks/app/020-employees.sql", Body=SCRIPTS["masks/app/020-employees.sql"].encode())
+    second = world.run({**REQUEST, "operation_id": "masked-2"}, name="second")
+    assert second.status == "SUCCEEDED", second.cause
+    ran = [record["resource"] for record in second.audit if record["action"] == "database:Mask" and record["phase"] == "begun"]
+    assert ran == [*ORDER, ORDER[2]], "what had run did not run again"
+    assert unmasked(world) == 0
+    checks.check_logins(world)
+
+
+def test_a_function_killed_after_a_commit_masks_once(world):
+    """Killed between the script's commit and its record: the mark in the database says that it has run."""
+    put(world, {"masks/app/010-twice.sql": "UPDATE hr.employees SET salary = salary * 2"})
+    # The writes before: the step begun, the logins' lock announced and done, the script announced.
+    world.stack.fault(service="dynamodb", action="TransactWriteItems", caller="setup-db-users", delay=3, skip=4)
+    arn = world.start(REQUEST, name="killed-mask")
+    checks.wait_for(lambda: any(r["action"] == "database:Mask" and r["phase"] == "finished" for r in world.audit("killed-mask")), 60)
+    world.stack.kill_function("setup-db-users")
+    run = world.wait(arn)
+    assert run.status == "SUCCEEDED", run.cause
+    (script,) = run.item["masking"]["scripts"]
+    assert "statements" not in script or script["statements"] is None, "an earlier function ran it"
+    assert count(world, "salary FROM hr.employees WHERE id = 1") == 2 * (40000 + 111), "doubled once"
+
+
+@pytest.mark.parametrize(
+    ("scripts", "words"),
+    [
+        ({"masks/README.md": "x"}, ("masking.scripts: s3://masking-scripts/masks/ holds no .sql file",)),
+        ({"masks/app/1.sql": "\udcff"}, ("app/1.sql is not UTF-8",)),
+    ],
+)
+def test_what_is_no_script(world, scripts, words):
+    """A mistake in where the scripts are is no success."""
+    put(world, {})
+    for key, text in scripts.items():
+        world.stack.client("s3").put_object(Bucket=BUCKET, Key=key, Body=text.encode("utf-8", "surrogateescape"))
+    run = world.run(REQUEST, name="no-scripts")
+    assert run.error == "InvalidRequest", run.cause
+    for word in words:
+        assert word in run.message
