@@ -107,10 +107,11 @@ impl Audit {
                 Put::Taken if is_orphan => {}
                 Put::Taken => attempted = Some(record),
                 // Says who has it; when it is back by now, the next attempt finds out.
-                Put::NotTheOwner => match owner {
-                    Some(owner) => self.store.check_lock(owner).await?,
-                    None => {}
-                },
+                Put::NotTheOwner => {
+                    if let Some(owner) = owner {
+                        self.store.check_lock(owner).await?;
+                    }
+                }
             }
         }
         Err(Failure::new(
