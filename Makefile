@@ -8,7 +8,7 @@ STACK := $(PY) tests/local/stack.py
 ASL_VALIDATOR := .local/node/node_modules/.bin/asl-validator
 CARGO_DENY := .local/deny/bin/cargo-deny
 
-.PHONY: help setup build demo demo-failure stack stop test sim check format clean
+.PHONY: help setup build demo demo-failure stack stop test sim sim-tests check format clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{ printf "  make %-14s %s\n", $$1, $$2 }'
@@ -37,10 +37,13 @@ test: setup ## everything, from unit tests to whole restores on the local stack
 	cargo build --locked --package aurora-restore-steps --bins --quiet
 	$(PY) tests/flow/run.py
 
-sim: ## disasters by seed in virtual time (SEEDS=... for another number), every call of the main scenarios failed in turn, and deliberate defects found
+sim: ## 10,000 disasters by seed, in virtual time (SEEDS=... for another number); docs/simulator.md
+	@cargo build --locked --release --package aurora-restore-sim --quiet
+	@cargo run --locked --release --package aurora-restore-sim --quiet -- --seeds $(or $(SEEDS),10000)
+
+sim-tests: ## every call of the main scenarios failed in turn, 1,000 seeds, and deliberate defects found
 	cargo test --locked --release --package aurora-restore-sim --quiet
 	cargo test --locked --release --package aurora-restore-sim --features sabotage --test teeth --quiet
-	cargo run --locked --release --package aurora-restore-sim --quiet -- --seeds $(or $(SEEDS),1000)
 
 check: setup $(ASL_VALIDATOR) $(CARGO_DENY) ## format, lints, dependencies, state machine, generated files, tests
 	cargo fmt --all --check
