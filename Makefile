@@ -41,7 +41,7 @@ sim: ## 10,000 disasters by seed, in virtual time (SEEDS=... for another number)
 	@cargo build --locked --release --package aurora-restore-sim --quiet
 	@cargo run --locked --release --package aurora-restore-sim --quiet -- --seeds $(or $(SEEDS),10000)
 
-sim-tests: ## every call of the main scenarios failed in turn, 1,000 seeds, and deliberate defects found
+sim-tests: ## every call of every scenario failed in turn, 1,000 seeds, and deliberate defects found
 	cargo test --locked --release --package aurora-restore-sim --quiet
 	cargo test --locked --release --package aurora-restore-sim --features sabotage --test teeth --quiet
 

@@ -56,9 +56,6 @@ impl Scenario {
         Self::SlotsTaken,
     ];
 
-    /// Those that the drivers go through.
-    pub const MAIN: [Self; 5] = [Self::Happy, Self::SameRegion, Self::Unencrypted, Self::NoTarget, Self::SecondRun];
-
     /// Whether it ends well when nothing goes wrong.
     pub fn can_succeed(self) -> bool {
         self != Self::NotOurs
