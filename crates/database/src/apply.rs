@@ -4,7 +4,7 @@ use crate::connect::Session;
 use crate::error::DatabaseError;
 use crate::password::set_passwords;
 use crate::server::{Passwords, Server, side_by_side};
-use crate::statement::statement;
+use crate::statement::{statement, statements};
 use aurora_restore_domain::roles::{RoleChange, RoleName, ServerVersion};
 use sqlx::postgres::{PgConnection, PgTransaction};
 use sqlx::{AssertSqlSafe, Connection};
@@ -69,10 +69,7 @@ async fn change_database(server: Arc<Server>, name: String, changes: Vec<RoleCha
     let failed = |error| DatabaseError::of_statement(format!("change the rights in database {name}"), error);
     let mut session = server.session(&name).await?;
     let version = version(&mut session.connection).await?;
-    let mut statements = vec![];
-    for change in &changes {
-        statements.extend(statement(change, version)?);
-    }
+    let statements = statements(&changes, version)?;
     let mut transaction = begin(&mut session).await?;
     // One round trip for all of them; they are one transaction anyway.
     sqlx::raw_sql(AssertSqlSafe(statements.join(";\n"))).execute(&mut *transaction).await.map_err(failed)?;

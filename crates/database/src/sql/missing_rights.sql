@@ -33,7 +33,8 @@ WITH schemas AS (
 )
 SELECT DISTINCT w.role, o.kind, o.schema::text, w.privilege, r.rolname::text AS owner
 FROM unnest($1::text[], $2::text[], $3::text[]) AS w (role, kind, privilege)
-JOIN objects o ON o.kind = w.kind
+-- Objects with the same rights are looked at once: there may be many.
+JOIN (SELECT DISTINCT * FROM objects) o ON o.kind = w.kind
 JOIN pg_roles r ON r.oid = o.owner
 LEFT JOIN pg_roles g ON g.rolname = w.role
 WHERE NOT EXISTS (SELECT FROM aclexplode(o.acl) a

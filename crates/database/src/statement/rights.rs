@@ -5,7 +5,6 @@
 //! without a word. `GRANTED BY` (since PostgreSQL 14) takes nobody but the current user. So where there is a choice, the
 //! master becomes the right role for one statement.
 
-use super::list;
 use crate::error::DatabaseError;
 use crate::quote::quote_literal;
 use aurora_restore_domain::roles::{Extent, GrantTarget, Privilege, RoleName, ServerVersion};
@@ -19,29 +18,6 @@ pub(super) fn option_only(extent: Extent) -> &'static str {
     }
 }
 
-/// `GRANT … ON ALL TABLES IN SCHEMA` fails as a whole at the first table that the master may not grant on, and gives
-/// away what extensions keep for themselves. So the server goes through those that it may.
-pub(super) fn grant(
-    target: &GrantTarget,
-    role: &RoleName,
-    privileges: &BTreeSet<Privilege>,
-    version: ServerVersion,
-) -> Result<String, DatabaseError> {
-    let (source, only) = objects(target)?;
-    let Source { keyword, catalog, owner, acl, name, .. } = source;
-    let (rights, role) = (list(privileges), quote_literal(role.as_str())?);
-    let body = format!(
-        "DECLARE item record; BEGIN \
-         FOR item IN SELECT {name} AS object, CASE WHEN {rivals} THEN pg_get_userbyid(o.{owner})::text END AS actor \
-         FROM {catalog} o WHERE {only} AND {in_reach} \
-         LOOP {act} END LOOP; END",
-        rivals = rivals(owner, &format!("o.{acl}")),
-        in_reach = in_reach(&format!("o.{owner}"), version),
-        act = act(&format!("format('GRANT {rights} ON {keyword} %s TO %I', item.object, {role})")),
-    );
-    Ok(format!("DO {}", quote_literal(&body)?))
-}
-
 /// Takes back what the master, or a role that it acts for, granted on the objects of others.
 ///
 /// Somebody who granted a right in a schema that it may not enter any more cannot take it back: then the owner takes
@@ -53,8 +29,9 @@ pub(super) fn revoke(
     privileges: &BTreeSet<Privilege>,
     version: ServerVersion,
 ) -> Result<String, DatabaseError> {
-    let (source, only) = objects(target)?;
+    let (source, within) = Source::of(target);
     let Source { keyword, catalog, schema, owner, acl, name, .. } = source;
+    let only = format!("{} AND {}", source.within(&quote_literal(within)?), source.only());
     let (grantee, from) = match role {
         Some(role) => {
             let name = quote_literal(role.as_str())?;
@@ -104,7 +81,7 @@ pub(super) fn revoke(
 }
 
 /// Executes a statement as `item.actor`, if there is one.
-fn act(statement: &str) -> String {
+pub(super) fn act(statement: &str) -> String {
     format!(
         "PERFORM set_config('role', coalesce(item.actor, 'none'), true); EXECUTE {statement}; \
          PERFORM set_config('role', 'none', true);"
@@ -112,7 +89,7 @@ fn act(statement: &str) -> String {
 }
 
 /// Whether the master has, besides the owner's, the rights of a role that may hand on some right on `o`.
-fn rivals(owner: &str, acl: &str) -> String {
+pub(super) fn rivals(owner: &str, acl: &str) -> String {
     format!(
         "EXISTS (SELECT FROM aclexplode({acl}) h \
          WHERE h.is_grantable AND h.grantee <> o.{owner} AND pg_has_role(h.grantee, 'USAGE'))"
@@ -120,50 +97,60 @@ fn rivals(owner: &str, acl: &str) -> String {
 }
 
 /// Whether the master has the rights of a role and may become it, which are two things since PostgreSQL 16.
-fn in_reach(role: &str, version: ServerVersion) -> String {
+pub(super) fn in_reach(role: &str, version: ServerVersion) -> String {
     let become_it = if version.major() >= 16 { format!(" AND pg_has_role({role}, 'SET')") } else { String::new() };
     format!("pg_has_role({role}, 'USAGE'){become_it}")
 }
 
-/// Where the objects of a target are listed, and which of them, as `o`, they are: not those of extensions.
-fn objects(target: &GrantTarget) -> Result<(Source, String), DatabaseError> {
-    let of = |source: Source, column: &str, schema: &str| {
-        let (only, schema) = (source.only, quote_literal(schema)?);
-        let only = format!("{only} AND o.{column} = (SELECT n.oid FROM pg_namespace n WHERE n.nspname = {schema})");
-        Ok((source, only))
-    };
-    let (source, only) = match target {
-        GrantTarget::Database => (DATABASES, DATABASES.only.to_owned()),
-        GrantTarget::Schema(schema) => of(SCHEMAS, "oid", schema)?,
-        GrantTarget::Tables(schema) => of(TABLES, "relnamespace", schema)?,
-        GrantTarget::Sequences(schema) => of(SEQUENCES, "relnamespace", schema)?,
-        GrantTarget::Routines(schema) => of(ROUTINES, "pronamespace", schema)?,
-    };
-    let catalog = source.catalog;
-    let only = format!(
-        "{only} AND NOT EXISTS (SELECT FROM pg_depend e \
-         WHERE e.classid = '{catalog}'::regclass AND e.objid = o.oid AND e.deptype = 'e')"
-    );
-    Ok((source, only))
-}
-
 /// Where the objects of one kind are listed.
-struct Source {
-    keyword: &'static str,
-    catalog: &'static str,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Source {
+    pub(super) keyword: &'static str,
+    pub(super) catalog: &'static str,
     /// The column with its schema, if it is in one.
     schema: Option<&'static str>,
-    owner: &'static str,
-    acl: &'static str,
+    /// The column by which a schema has its objects, for a schema itself its own.
+    namespace: Option<&'static str>,
+    pub(super) owner: &'static str,
+    pub(super) acl: &'static str,
     /// How a statement names the object `o`.
-    name: &'static str,
+    pub(super) name: &'static str,
     only: &'static str,
+}
+
+impl Source {
+    /// The source of a target's objects, and the schema: for a database none.
+    pub(super) fn of(target: &GrantTarget) -> (Self, &str) {
+        match target {
+            GrantTarget::Database => (DATABASES, ""),
+            GrantTarget::Schema(schema) => (SCHEMAS, schema),
+            GrantTarget::Tables(schema) => (TABLES, schema),
+            GrantTarget::Sequences(schema) => (SEQUENCES, schema),
+            GrantTarget::Routines(schema) => (ROUTINES, schema),
+        }
+    }
+
+    /// Whether an object, `o`, is of the schema that `schema` names.
+    pub(super) fn within(&self, schema: &str) -> String {
+        let Some(column) = self.namespace else { return "true".to_owned() };
+        format!("o.{column} = (SELECT n.oid FROM pg_namespace n WHERE n.nspname = {schema})")
+    }
+
+    /// Whether an object, `o`, is of this kind and no extension's.
+    pub(super) fn only(&self) -> String {
+        let Self { catalog, only, .. } = self;
+        format!(
+            "{only} AND NOT EXISTS (SELECT FROM pg_depend e \
+             WHERE e.classid = '{catalog}'::regclass AND e.objid = o.oid AND e.deptype = 'e')"
+        )
+    }
 }
 
 const TABLES: Source = Source {
     keyword: "TABLE",
     catalog: "pg_class",
     schema: Some("relnamespace"),
+    namespace: Some("relnamespace"),
     owner: "relowner",
     acl: "relacl",
     name: "o.oid::regclass::text",
@@ -174,6 +161,7 @@ const ROUTINES: Source = Source {
     keyword: "ROUTINE",
     catalog: "pg_proc",
     schema: Some("pronamespace"),
+    namespace: Some("pronamespace"),
     owner: "proowner",
     acl: "proacl",
     name: "o.oid::regprocedure::text",
@@ -184,6 +172,7 @@ const SCHEMAS: Source = Source {
     keyword: "SCHEMA",
     catalog: "pg_namespace",
     schema: None,
+    namespace: Some("oid"),
     owner: "nspowner",
     acl: "nspacl",
     name: "quote_ident(o.nspname)",
@@ -193,6 +182,7 @@ const DATABASES: Source = Source {
     keyword: "DATABASE",
     catalog: "pg_database",
     schema: None,
+    namespace: None,
     owner: "datdba",
     acl: "datacl",
     name: "quote_ident(o.datname)",
