@@ -8,7 +8,7 @@ STACK := $(PY) tests/local/stack.py
 ASL_VALIDATOR := .local/node/node_modules/.bin/asl-validator
 CARGO_DENY := .local/deny/bin/cargo-deny
 
-.PHONY: help setup build demo demo-failure stack stop test sim sim-tests check format clean
+.PHONY: help setup build demo demo-failure stack stop test sim sim-tests bench-db check format clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{ printf "  make %-14s %s\n", $$1, $$2 }'
@@ -44,6 +44,10 @@ sim: ## 10,000 disasters by seed, in virtual time (SEEDS=... for another number)
 sim-tests: ## every call of every scenario failed in turn, 1,000 seeds, and deliberate defects found
 	cargo test --locked --release --package aurora-restore-sim --quiet
 	cargo test --locked --release --package aurora-restore-sim --features sabotage --test teeth --quiet
+
+bench-db: setup ## what setting up the users of 50 databases costs: time, memory, round trips, and psql beside it (2 to 3 minutes, 1 GB in /tmp)
+	cargo build --locked --release --package aurora-restore-database --example setup_users --quiet
+	@$(PY) tests/bench/db.py
 
 check: setup $(ASL_VALIDATOR) $(CARGO_DENY) ## format, lints, dependencies, state machine, generated files, tests
 	cargo fmt --all --check
