@@ -100,11 +100,15 @@ def test_a_function_killed_after_a_commit_masks_once(world):
     ],
 )
 def test_what_is_no_script(world, scripts, words):
-    """A mistake in where the scripts are is no success."""
+    """A mistake in where the scripts are is found before anything is touched."""
     put(world, {})
     for key, text in scripts.items():
         world.stack.client("s3").put_object(Bucket=BUCKET, Key=key, Body=text.encode("utf-8", "surrogateescape"))
     run = world.run(REQUEST, name="no-scripts")
-    assert run.error == "InvalidRequest", run.cause
-    for word in words:
-        assert word in run.message
+    whole.check_failure(world, run, "InvalidRequest", "Preflight", *words, left=("target cluster staging was not touched",))
+
+
+def test_a_bucket_that_is_not_there(world):
+    """Said by preflight, with the bucket's name."""
+    run = world.run(REQUEST, name="no-bucket")
+    whole.check_failure(world, run, "InvalidRequest", "Preflight", f"s3:ListBucket for {BUCKET}/masks/", "NoSuchBucket", left=("target cluster staging was not touched",))

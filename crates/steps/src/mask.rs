@@ -129,7 +129,14 @@ async fn run(
 }
 
 /// Every script, in the order of their names.
-async fn scripts(context: &Context, masking: &Masking, master_database: &str) -> Result<Vec<MaskScript>, StepError> {
+///
+/// # Errors
+/// `InvalidRequest` when there is none, or one that cannot be run; else what S3 says.
+pub(crate) async fn scripts(
+    context: &Context,
+    masking: &Masking,
+    master_database: &str,
+) -> Result<Vec<MaskScript>, StepError> {
     let place = &masking.scripts;
     let invalid = |what: String| {
         StepError::from(

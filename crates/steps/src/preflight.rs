@@ -4,6 +4,7 @@
 use crate::database;
 use crate::follow::{Answer, conclude};
 use crate::ground;
+use crate::mask;
 use aurora_restore_core::aws::rds::Rds;
 use aurora_restore_core::domain::cloud::{Cluster, Instance, Snapshot};
 use aurora_restore_core::domain::decide::preflight::{
@@ -203,6 +204,16 @@ async fn observe(context: &Context, operation: &Operation, request: &Request) ->
         observed.ground = Some(ground::look(context, &Blueprint::of(&draft)).await?);
     }
     credentials(context, request, &mut observed).await?;
+    if let Some(masking) = &request.masking {
+        // Read whole, as setup-db-users will: hours from now, with the old cluster gone, is too late to find them missing.
+        match mask::scripts(context, masking, "").await {
+            Ok(_) => {}
+            Err(error) if error.name() == ErrorName::InvalidRequest => {
+                observed.script_problems.push(error.failure.what)
+            }
+            Err(error) => return Err(error),
+        }
+    }
     Ok(observed)
 }
 

@@ -85,6 +85,10 @@ pub(super) const CODES: &[(&str, ErrorName)] = &[
     ("DBClusterNotFoundFault", ErrorName::ResourceFailed),
     ("DBInstanceNotFound", ErrorName::ResourceFailed),
     // Parameters that AWS does not take.
+    ("NoSuchBucket", ErrorName::InvalidRequest),
+    ("NoSuchKey", ErrorName::InvalidRequest),
+    ("PermanentRedirect", ErrorName::InvalidRequest),
+    ("AuthorizationHeaderMalformed", ErrorName::InvalidRequest),
     ("DBSubnetGroupNotFoundFault", ErrorName::InvalidRequest),
     ("DBSubnetGroupDoesNotCoverEnoughAZs", ErrorName::InvalidRequest),
     ("DBClusterParameterGroupNotFound", ErrorName::InvalidRequest),

@@ -35,6 +35,8 @@ pub struct Observed {
     pub master_username: Option<String>,
     /// What is wrong with the secrets, each with secret, field and what is needed.
     pub secret_problems: Vec<String>,
+    /// What is wrong with the masking scripts.
+    pub script_problems: Vec<String>,
 }
 
 /// What KMS says of the key.
@@ -200,7 +202,7 @@ fn not_available(snapshot: &Snapshot) -> Failure {
 
 /// What is wrong with the request in the light of what was found.
 fn invalid(request: &Request, observed: &Observed, snapshot: Option<&Snapshot>) -> Vec<Failure> {
-    let mut problems: Vec<String> = observed.secret_problems.clone();
+    let mut problems: Vec<String> = observed.secret_problems.iter().chain(&observed.script_problems).cloned().collect();
     let base = &observed.base;
     let settings = plan::merge(&request.settings, base.settings.as_ref());
     let instances = instances_to_create(request, base);
