@@ -92,6 +92,20 @@ def test_a_function_killed_after_a_commit_masks_once(world):
     assert count(world, "salary FROM hr.employees WHERE id = 1") == 2 * (40000 + 111), "doubled once"
 
 
+def test_a_script_added_later_closes_the_database_again(world):
+    """After a failed verification users are there already; a script that is added for the next try runs with all of them out."""
+    put(world, SCRIPTS)
+    request = {**REQUEST, "operation_id": "masked-3", "verify": {"checks": [{"name": "no", "query": "SELECT false"}]}}
+    assert world.run(request, name="first").error == "VerificationFailed"
+    user = world.secret("app-credentials")["application_user"]
+    assert world.login(user["username"], user["password"]) is None
+    world.stack.client("s3").put_object(Bucket=BUCKET, Key="masks/app/030-more.sql", Body=b"SELECT nothing")
+    second = world.run(request, name="second")
+    assert second.error == "DatabaseRejected" and "script app/030-more.sql failed at statement 1" in second.message, second.cause
+    assert world.login(user["username"], user["password"]) is not None
+    assert not second.item["masking"]["done"] and [script["name"] for script in second.item["masking"]["scripts"]] == ORDER
+
+
 @pytest.mark.parametrize(
     ("scripts", "words"),
     [

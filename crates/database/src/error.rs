@@ -175,7 +175,7 @@ const LOGIN_REFUSED: [&str; 2] = ["28P01", "28000"];
 
 /// Connection exceptions, resources, operator intervention, conflicts with somebody else's work. Not 57014: a
 /// statement that ran into its own timeout does so again.
-fn is_transient(sqlstate: &str) -> bool {
+pub(crate) fn is_transient(sqlstate: &str) -> bool {
     const CODES: [&str; 9] = ["40001", "40P01", "53300", "53400", "55006", "55P03", "57P01", "57P02", "57P03"];
     sqlstate.starts_with("08") || CODES.contains(&sqlstate)
 }

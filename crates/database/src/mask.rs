@@ -4,7 +4,7 @@
 //! after the commit and before it could tell anybody does not run it twice. [`forget_masked`] removes the schema.
 
 use crate::connect::{Purpose, Session};
-use crate::error::DatabaseError;
+use crate::error::{DatabaseError, is_transient};
 use crate::quote::{quote_identifier, quote_literal};
 use crate::server::Server;
 use aurora_restore_domain::roles::RoleName;
@@ -128,7 +128,11 @@ async fn run_statements(connection: &mut PgConnection, script: &MaskScript) -> R
 
 /// The server's own words may hold data.
 fn refused(script: &MaskScript, statement: u64, error: sqlx::Error) -> DatabaseError {
-    match error.as_database_error().and_then(|error| error.code()) {
+    match error.as_database_error().and_then(|error| error.code()).map(|code| code.into_owned()) {
+        // Somebody's lock, a restart: the step is repeated, and nothing of the script has stayed.
+        Some(code) if is_transient(&code) => {
+            DatabaseError::of_statement(format!("run statement {statement} of script {}", script.name), error)
+        }
         Some(code) => DatabaseError::Script {
             name: script.name.clone(),
             statement,

@@ -33,7 +33,10 @@ pub(crate) async fn mask(
     let scripts = scripts(context, masking, &opened.master_database).await?;
     let known: Vec<Script> =
         scripts.iter().map(|script| Script { name: script.name.clone(), sha256: script.sha256.clone() }).collect();
-    if !operation.masking.as_ref().is_some_and(|state| state.done) {
+    let state = operation.masking.get_or_insert_default();
+    if matches!(decide(&known, &state.scripts), Decision::Run(_)) {
+        // Also for scripts that were added after an earlier execution had set the users up.
+        state.done = false;
         close(context, operation, opened).await?;
     }
     loop {
