@@ -7,7 +7,7 @@ from postgres import PRODUCTION_LOGINS
 
 BUCKET = "masking-scripts"
 SCRIPTS = {
-    "masks/app/010-customers.sql": "UPDATE public.customers SET name = 'Customer', email = 'masked-' || id || '@example.org'; ANALYZE public.customers;",
+    "masks/app/010-customers.sql": "UPDATE public.customers SET name = 'Customer', email = 'masked-' || id || '@example.org'; ANALYZE public.customers; DO $$ BEGIN RAISE WARNING 'somebody@example.org'; END $$;",
     "masks/app/020-employees.sql": "UPDATE hr.employees SET full_name = 'E', email = 'e@example.org', phone = NULL, salary = 0",
     "masks/analytics/010-counts.sql": "DELETE FROM reports.daily_active_users WHERE users < 1001",
     "masks/README.md": "no script",
@@ -40,7 +40,7 @@ def test_scripts_run_before_anybody_gets_in(world):
     checks.check_execution(run, checks.HAPPY)
     state = run.item["masking"]
     assert state["done"] and [script["name"] for script in state["scripts"]] == ORDER
-    assert [(script["database"], script["statements"]) for script in state["scripts"]] == [("analytics", 1), ("app", 2), ("app", 1)]
+    assert [(script["database"], script["statements"]) for script in state["scripts"]] == [("analytics", 1), ("app", 3), ("app", 1)]
     assert unmasked(world) == 0
     checks.check_audit(world)
     trail = [(r["action"], r["resource"]) for r in run.audit if r["phase"] == "begun" and r["action"].startswith("database:")]
@@ -80,8 +80,8 @@ def test_a_script_that_fails_keeps_everybody_out(world):
 def test_a_function_killed_after_a_commit_masks_once(world):
     """Killed between the script's commit and its record: the mark in the database says that it has run."""
     put(world, {"masks/app/010-twice.sql": "UPDATE hr.employees SET salary = salary * 2"})
-    # The writes before: the step begun, the logins' lock announced and done, the script announced.
-    world.stack.fault(service="dynamodb", action="TransactWriteItems", caller="setup-db-users", delay=3, skip=4)
+    # The writes before: the step begun, the logins' lock announced and done, the script claimed and announced.
+    world.stack.fault(service="dynamodb", action="TransactWriteItems", caller="setup-db-users", delay=3, skip=5)
     arn = world.start(REQUEST, name="killed-mask")
     checks.wait_for(lambda: any(r["action"] == "database:Mask" and r["phase"] == "finished" for r in world.audit("killed-mask")), 60)
     world.stack.kill_function("setup-db-users")
@@ -90,6 +90,60 @@ def test_a_function_killed_after_a_commit_masks_once(world):
     (script,) = run.item["masking"]["scripts"]
     assert "statements" not in script or script["statements"] is None, "an earlier function ran it"
     assert count(world, "salary FROM hr.employees WHERE id = 1") == 2 * (40000 + 111), "doubled once"
+
+
+def test_a_script_that_commits_never_runs_again(world):
+    """What it left makes the data unfit: the operation is refused until a new one restores it as it was."""
+    twice = "UPDATE hr.employees SET salary = salary * 2; COMMIT; SELECT nothing"
+    put(world, {"masks/app/010-twice.sql": twice})
+    request = {**REQUEST, "operation_id": "masked-4"}
+    first = world.run(request, name="first")
+    assert first.error == "DatabaseRejected", first.cause
+    for words in ("script app/010-twice.sql ended its transaction itself: part of it has stayed", "statement 3 failed", "start a new operation"):
+        assert words in first.message, words
+    world.stack.client("s3").put_object(Bucket=BUCKET, Key="masks/app/010-twice.sql", Body=twice.replace("COMMIT; SELECT nothing", "").encode())
+    second = world.run(request, name="second")
+    assert second.error == "DatabaseRejected" and "in an earlier try: part of it has stayed" in second.message, second.cause
+    assert count(world, "salary FROM hr.employees WHERE id = 1") == 2 * (40000 + 111), "not on top of itself"
+    third = world.run({**REQUEST, "operation_id": "masked-5"}, name="third")
+    assert third.status == "SUCCEEDED", third.cause
+    assert count(world, "salary FROM hr.employees WHERE id = 1") == 2 * (40000 + 111)
+
+
+def test_masking_is_part_of_the_plan(world):
+    """An operation that began with masking does not go on without it, nor without its scripts."""
+    put(world, SCRIPTS)
+    request = {**REQUEST, "operation_id": "masked-6", "verify": {"checks": [{"name": "no", "query": "SELECT false"}]}}
+    assert world.run(request, name="first").error == "VerificationFailed"
+    before = world.rds_calls()
+    second = world.run({"operation_id": "masked-6"}, name="second")
+    assert second.error == "InvalidRequest" and "not masking" in second.message, second.cause
+    for key in SCRIPTS:
+        world.stack.client("s3").delete_object(Bucket=BUCKET, Key=key)
+    third = world.run(request, name="third")
+    assert third.error == "InvalidRequest" and f"s3://{BUCKET}/masks/ holds no .sql file" in third.message, third.cause
+    assert world.rds_calls() == before, "nothing was touched"
+
+
+def test_another_cluster_is_masked_again(world):
+    """The restored cluster is deleted by somebody, restored again, and the answer of that call is lost: its data is production's."""
+    put(world, SCRIPTS)
+    request = {**REQUEST, "operation_id": "masked-7", "verify": {"checks": [{"name": "no", "query": "SELECT false"}]}}
+    assert world.run(request, name="first").error == "VerificationFailed"
+    rds = world.stack.client("rds")
+    rds.modify_db_cluster(DBClusterIdentifier="staging", DeletionProtection=False)
+    for instance in world.instances():
+        rds.delete_db_instance(DBInstanceIdentifier=instance["DBInstanceIdentifier"])
+    rds.delete_db_cluster(DBClusterIdentifier="staging", SkipFinalSnapshot=True)
+    checks.wait_for(lambda: world.cluster() is None)
+    world.stack.fault(service="rds", action="RestoreDBClusterFromSnapshot", delay=3)
+    arn = world.start({**request, "verify": {}}, name="second")
+    checks.wait_for(lambda: world.cluster() is not None)
+    world.stack.kill_function("restore-cluster")
+    second = world.wait(arn)
+    assert second.status == "SUCCEEDED", second.cause
+    ran = [record["resource"] for record in second.audit if record["action"] == "database:Mask" and record["phase"] == "begun"]
+    assert ran == ORDER * 2 and unmasked(world) == 0, "all of it again"
 
 
 def test_a_script_added_later_closes_the_database_again(world):

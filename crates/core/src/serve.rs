@@ -58,6 +58,8 @@ fn init_logs(env: &Env) {
         .with_default(LevelFilter::WARN.min(level))
         // It repeats every error that a step has logged already.
         .with_target("lambda_runtime::layers::panic", LevelFilter::OFF)
+        // Warnings that a script or a trigger raises hold whatever it puts there.
+        .with_target("sqlx", LevelFilter::OFF)
         .with_target("aurora_restore", level);
     let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_current_span(false).with_ansi(false);
     // A second initialisation in one process happens in tests only and changes nothing.

@@ -71,6 +71,11 @@ pub struct SchemaCheck {
     pub sha256: Option<String>,
 }
 
+/// A time in the future by less is an application's clock, or a local time with its summer; a date may be that of a place
+/// where the day has begun.
+const AHEAD_AT_MOST_SECONDS: f64 = 3660.0;
+const DATE_AHEAD_AT_MOST_SECONDS: f64 = 86_400.0;
+
 /// A table by schema and name, unquoted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
@@ -201,12 +206,17 @@ async fn freshness(connection: &mut PgConnection, check: &FreshnessCheck) -> Res
     let failed =
         |error| DatabaseError::of_statement(format!("tell the newest {} of {}", check.column, check.table), error);
     sqlx::raw_sql("SET LOCAL TIME ZONE 'UTC'").execute(&mut *connection).await.map_err(failed)?;
-    let query =
-        format!("SELECT extract(epoch FROM clock_timestamp() - max({column})::timestamptz)::float8 FROM {table}");
-    let (age,): (Option<f64>,) =
+    let query = format!(
+        "SELECT extract(epoch FROM clock_timestamp() - max({column})::timestamptz)::float8, pg_typeof(max({column})) = 'date'::regtype FROM {table}"
+    );
+    let (age, is_date): (Option<f64>, bool) =
         sqlx::query_as(AssertSqlSafe(query)).persistent(false).fetch_one(connection).await.map_err(failed)?;
     let Some(age) = age else { return Ok(Finding::failed("the table is empty")) };
-    let value = format!("newest is {} old", hours(age));
+    if age < -(if is_date { DATE_AHEAD_AT_MOST_SECONDS } else { AHEAD_AT_MOST_SECONDS }) {
+        let value = format!("newest is {} ahead", hours(-age));
+        return Ok(Finding { value: Some(value), ..Finding::failed("it lies in the future, and tells no age") });
+    }
+    let value = format!("newest is {} old", hours(age.max(0.0)));
     Ok(match age <= f64::from(check.max_age_hours) * 3600.0 {
         true => Finding::passed(value),
         false => Finding { value: Some(value), ..Finding::failed(format!("older than {} h", check.max_age_hours)) },

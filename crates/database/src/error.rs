@@ -57,7 +57,7 @@ pub enum DatabaseError {
         #[source]
         source: Box<sqlx::Error>,
     },
-    /// A script of the team's own failed; nothing of it stays, unless `why` says so.
+    /// A script of the team's own failed; nothing of it stays.
     #[error("script {name} failed at statement {statement}: {why}")]
     Script {
         /// Its name.
@@ -65,6 +65,14 @@ pub enum DatabaseError {
         /// Counted from 1.
         statement: u64,
         /// SQLSTATE, never the server's words: they may hold data.
+        why: String,
+    },
+    /// A script of the team's own that cannot run on this data any more.
+    #[error("script {name} {why}")]
+    ScriptSpoiled {
+        /// Its name.
+        name: String,
+        /// What is wrong; follows the name.
         why: String,
     },
     /// The connection broke in the middle of something; whether it happened is unknown, and repeating it is safe.
@@ -116,7 +124,8 @@ impl DatabaseError {
             Self::Unreachable { .. } | Self::NoAnswer { .. } | Self::Lost { .. } => ErrorClass::Unreachable,
             Self::LoginRefused { .. } => ErrorClass::LoginRefused,
             Self::Rejected { sqlstate, .. } if is_transient(sqlstate) => ErrorClass::Unreachable,
-            Self::Rejected { .. } | Self::Incomplete { .. } | Self::Script { .. } => ErrorClass::Rejected,
+            Self::Rejected { .. } | Self::Incomplete { .. } => ErrorClass::Rejected,
+            Self::Script { .. } | Self::ScriptSpoiled { .. } => ErrorClass::Rejected,
             Self::TlsRefused { .. } | Self::Unsupported { .. } | Self::Invalid { .. } => ErrorClass::Invalid,
         }
     }
@@ -132,6 +141,7 @@ impl DatabaseError {
             | Self::Incomplete { .. }
             | Self::Script { .. }
             | Self::Unsupported { .. }
+            | Self::ScriptSpoiled { .. }
             | Self::Invalid { .. } => None,
         }
     }

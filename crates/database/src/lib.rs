@@ -26,7 +26,7 @@ pub use apply::apply;
 pub use checks::{Checks, FreshnessCheck, RowCountCheck, SchemaCheck, SqlCheck, Table};
 pub use connect::{Credentials, Endpoint, Login, Trust, try_login};
 pub use error::{DatabaseError, ErrorClass};
-pub use mask::{MaskScript, forget_masked, lock_out, mask};
+pub use mask::{MaskScript, forget_masked, mask};
 pub use observe::observe;
 pub use scram::scram_verifier;
 pub use server::{Passwords, Server};

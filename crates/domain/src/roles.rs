@@ -13,7 +13,7 @@ mod profile;
 
 pub use change::{Attribute, Extent, GrantTarget, RoleChange, describe};
 pub use desired::{DeclaredUser, Desired, InheritedLogins, RolesError};
-pub use diff::{diff, inherited_logins, locked_logins, notes};
+pub use diff::{closing, diff, inherited_logins, locked_logins, notes};
 pub use name::{NameError, RoleName};
 pub use observed::{
     Attributes, LOCKED, Membership, MissingDefault, MissingRight, Observed, ObservedDatabase, ObservedRole,

@@ -20,11 +20,13 @@ pub enum Sabotage {
     RetentionTakesWhatIsNotOurs,
     TakeLiveLock,
     SkipPasswordReset,
+    MaskWhileOpen,
+    KeepMaskedOverRestore,
 }
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::SkipTagCheck,
         Self::IgnoreMembers,
         Self::AlreadyExistsIsDone,
@@ -40,6 +42,8 @@ impl Sabotage {
         Self::RetentionTakesWhatIsNotOurs,
         Self::TakeLiveLock,
         Self::SkipPasswordReset,
+        Self::MaskWhileOpen,
+        Self::KeepMaskedOverRestore,
     ];
 
     /// Whether this defect is switched on.

@@ -6,6 +6,7 @@ use crate::cloud::{Effect, World};
 use crate::scenario::{AUDIT, STATE, Scenario};
 use crate::time::at;
 use aurora_restore_domain::cloud::Tags;
+use aurora_restore_domain::roles::RoleChange;
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -46,6 +47,8 @@ pub enum Invariant {
     NotAgain,
     /// What passes by itself does not fail a run: throttling, lost answers, killed functions.
     Fragile,
+    /// Nobody but the master gets in while data is to be masked, and each script has run once when others do.
+    Unmasked,
     /// No secret is seen anywhere.
     Secret,
     /// Something that this simulation does not know: a call, a construct, a panic.
@@ -98,7 +101,10 @@ pub fn judge(world: &mut World, call: &Call, effect: &Effect<'_>) {
             let is_own = |trail: &&str| trail.starts_with("refused-") || execution_arn.ends_with(*trail);
             trails.into_iter().filter(is_own).any(|trail| has_begun_record(world, trail, &name))
         });
-    if !has_begun_record(world, &operation_id, &name) && !of_refusal {
+    // Before masking, roles are changed under another name.
+    let closes =
+        matches!(effect, Effect::ChangeRoles { .. }) && has_begun_record(world, &operation_id, "database:LockLogins");
+    if !has_begun_record(world, &operation_id, &name) && !of_refusal && !closes {
         world.violated(Invariant::Unaudited, format!("{name} {} of {operation_id}", call.resource()));
     }
     let may = holds_lock(world, &operation_id, &execution_arn) || held_lock(world, &operation_id, &execution_arn);
@@ -168,9 +174,22 @@ pub fn judge(world: &mut World, call: &Call, effect: &Effect<'_>) {
             }
             once(world, &operation_id, &format!("instance {id}"));
         }
-        Effect::ChangeRoles { cluster } => {
+        Effect::ChangeRoles { cluster, changes } => {
             if !of_operation(&cluster.tags, &operation_id) {
                 world.violated(Invariant::NotOurs, format!("the roles of {}, which is another's", cluster.id));
+            }
+            let lets_in = changes.iter().any(|change| matches!(change, RoleChange::SetPassword { .. }));
+            if lets_in && cluster.masked != world.scene.scripts {
+                let what = format!("users are let in to {}, which was masked by {:?}", cluster.id, cluster.masked);
+                world.violated(Invariant::Unmasked, what);
+            }
+        }
+        Effect::Mask { cluster } => {
+            if !of_operation(&cluster.tags, &operation_id) {
+                world.violated(Invariant::NotOurs, format!("{} is masked, which is another's", cluster.id));
+            }
+            if let Some(stranger) = cluster.roles.strangers(&[]).first() {
+                world.violated(Invariant::Unmasked, format!("{stranger} can log in while {} is masked", cluster.id));
             }
         }
         Effect::Publish => {}

@@ -89,7 +89,9 @@ impl Setup {
     /// The simulation of a seed.
     pub fn of_seed(seed: u64) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
-        let scenario = Scenario::ALL[rng.usize(0..Scenario::ALL.len())];
+        // Masking came last and takes every tenth seed, so that the others stay what they were.
+        let drawn = Scenario::ALL[rng.usize(0..Scenario::ALL.len() - 1)];
+        let scenario = if seed % 10 == 9 { Scenario::Masked } else { drawn };
         let mut setup = Self::calm(scenario);
         setup.seed = seed;
         setup.pace.copy_us = minutes(&mut rng, 0.1, 40.0);

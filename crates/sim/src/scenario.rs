@@ -8,7 +8,7 @@ use aurora_restore_core::config::{Config, Env};
 use aurora_restore_domain::failure::Failure;
 use aurora_restore_steps::FakeDatabase;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The state table.
@@ -39,11 +39,13 @@ pub enum Scenario {
     NotOurs,
     /// The Region's copy slots are taken for a while.
     SlotsTaken,
+    /// Masking scripts run before any declared user gets in.
+    Masked,
 }
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Happy,
         Self::SameRegion,
         Self::Unencrypted,
@@ -54,6 +56,7 @@ impl Scenario {
         Self::PlanOnly,
         Self::NotOurs,
         Self::SlotsTaken,
+        Self::Masked,
     ];
 
     /// Whether it ends well when nothing goes wrong.
@@ -96,6 +99,8 @@ pub struct Scene {
     pub shows_messages: bool,
     /// Everything that nobody may change: by ARN.
     pub sacred: BTreeMap<String, String>,
+    /// Masking scripts, in the order of their names.
+    pub scripts: Vec<String>,
     /// Serial and looks of the target before the run.
     pub target_before: Option<Cluster>,
 }
@@ -135,6 +140,7 @@ pub fn build(time: Time, scenario: Scenario, seed: u64) -> Result<World, String>
         }
         Scenario::NoFinalSnapshot => request["skip_final_snapshot"] = true.into(),
         Scenario::PlanOnly => request["plan_only"] = true.into(),
+        Scenario::Masked => request["masking"] = json!({ "scripts": "s3://artefacts/masking/" }),
         Scenario::Happy
         | Scenario::SameRegion
         | Scenario::Unencrypted
@@ -165,6 +171,7 @@ pub fn build(time: Time, scenario: Scenario, seed: u64) -> Result<World, String>
         keeps_log: false,
         shows_messages: false,
         sacred: BTreeMap::new(),
+        scripts: vec![],
         target_before: None,
     };
     let mut world = World::new(time, scene, seed);
@@ -194,6 +201,13 @@ fn furnish(world: &mut World) -> Result<(), String> {
         place.orderable_classes = ["db.r6g.large", "db.serverless"].map(str::to_owned).into();
     }
     let roles = Roles::of_production("of-production-master").ok_or("the simulated roles have wrong names")?;
+    if scenario == Scenario::Masked {
+        world.scene.scripts =
+            ["app/010-customers.sql", "app/020-employees.sql", "app/030-cards.sql"].map(str::to_owned).into();
+        for script in &world.scene.scripts {
+            world.objects.insert(format!("artefacts/masking/{script}"), format!("SELECT '{script}'"));
+        }
+    }
     let encrypted = scenario != Scenario::Unencrypted;
     let source_region = world.scene.source_region.clone();
     let key = encrypted.then(|| key_arn(&source_region));
@@ -311,6 +325,8 @@ fn cluster(
         copies_tags: true,
         tags: tags.clone(),
         roles: roles.clone(),
+        masked: vec![],
+        marks: BTreeSet::new(),
         accepts_from_us: 0,
     };
     for member in members {

@@ -149,6 +149,11 @@ macro_rules! over_scenarios {
             fn slots_taken() {
                 $driver(Scenario::SlotsTaken, $($fault)*);
             }
+
+            #[test]
+            fn masked() {
+                $driver(Scenario::Masked, $($fault)*);
+            }
         }
     )*};
 }

@@ -54,15 +54,13 @@ pub trait FakeDatabase: std::fmt::Debug + Send + Sync {
         passwords: &'a Passwords,
         checks: &'a Checks,
     ) -> FakeAnswer<'a, Vec<CheckResult>>;
-    fn lock_out<'a>(&'a self, _server: &'a Server, _roles: &'a [RoleName]) -> FakeAnswer<'a, ()> {
-        Box::pin(async { Ok(()) })
-    }
-    fn mask<'a>(&'a self, _server: &'a Server, _script: &'a MaskScript) -> FakeAnswer<'a, Option<u64>> {
-        Box::pin(async { Ok(Some(1)) })
-    }
-    fn forget_masked<'a>(&'a self, _server: &'a Server, _databases: &'a BTreeSet<String>) -> FakeAnswer<'a, ()> {
-        Box::pin(async { Ok(()) })
-    }
+    fn mask<'a>(
+        &'a self,
+        server: &'a Server,
+        operation_id: &'a str,
+        script: &'a MaskScript,
+    ) -> FakeAnswer<'a, Option<u64>>;
+    fn forget_masked<'a>(&'a self, server: &'a Server, databases: &'a BTreeSet<String>) -> FakeAnswer<'a, ()>;
 }
 
 impl Database {
@@ -91,17 +89,10 @@ impl Database {
         }
     }
 
-    pub(crate) async fn lock_out(&self, roles: &[RoleName]) -> Result<(), DatabaseError> {
+    pub(crate) async fn mask(&self, operation_id: &str, script: &MaskScript) -> Result<Option<u64>, DatabaseError> {
         match &self.inner {
-            Inner::Real => aurora_restore_database::lock_out(&self.server, roles).await,
-            Inner::Fake(fake) => fake.lock_out(&self.server, roles).await,
-        }
-    }
-
-    pub(crate) async fn mask(&self, script: &MaskScript) -> Result<Option<u64>, DatabaseError> {
-        match &self.inner {
-            Inner::Real => aurora_restore_database::mask(&self.server, script).await,
-            Inner::Fake(fake) => fake.mask(&self.server, script).await,
+            Inner::Real => aurora_restore_database::mask(&self.server, operation_id, script).await,
+            Inner::Fake(fake) => fake.mask(&self.server, operation_id, script).await,
         }
     }
 

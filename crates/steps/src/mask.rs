@@ -3,24 +3,29 @@
 
 use crate::database::{self, Opened};
 use crate::follow::Answer;
-use aurora_restore_core::aws::Called;
+use crate::setup_db_users::CHANGES_MAX;
+use aurora_restore_core::aws::{Called, s3::Object};
 use aurora_restore_core::domain::decide::mask::{Decision, Script, database_of, decide};
 use aurora_restore_core::domain::failure::{ErrorName, Failure};
 use aurora_restore_core::domain::operation::{MaskedScript, Operation};
 use aurora_restore_core::domain::request::{Masking, Scripts};
-use aurora_restore_core::domain::roles::{DeclaredUser, RoleChange, RoleName, describe, diff};
-use aurora_restore_core::domain::{Instant, seconds_between, sha256_hex, timestamp};
+use aurora_restore_core::domain::roles::{closing, describe};
+use aurora_restore_core::domain::sabotage::Sabotage;
+use aurora_restore_core::domain::{Instant, seconds_between, sha256_hex, shorten, timestamp};
 use aurora_restore_core::{Context, StepError};
-use aurora_restore_database::MaskScript;
+use aurora_restore_database::{DatabaseError, MaskScript};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// After so many seconds no further script begins: a Lambda ends after 15 minutes, and a statement may take 12.
+/// After so many seconds no further script begins: a Lambda ends after 15 minutes, and a script may take 12.
 const BEGIN_WITHIN_SECONDS: u64 = 120;
-/// The largest script, and the most of them: what a function of 128 MB holds with ease.
-const SCRIPT_BYTES_MAX: usize = 1024 * 1024;
+/// The most scripts, and the most of their text together: what a function of 128 MB holds with ease.
 const SCRIPTS_MAX: usize = 200;
+const MIB: u64 = 1024 * 1024;
+const SCRIPTS_BYTES_MAX: u64 = 16 * MIB;
+/// Somebody who logs in between a look and the lock shows in the next look.
+const ROUNDS_AT_MOST: usize = 5;
 
 /// Runs what is left to run. Answers what to say when that takes another invocation; `None` when all scripts have run.
 pub(crate) async fn mask(
@@ -39,12 +44,13 @@ pub(crate) async fn mask(
         state.done = false;
         close(context, operation, opened).await?;
     }
+    let mut ran = 0;
     loop {
         let state = operation.masking.get_or_insert_default();
         match decide(&known, &state.scripts) {
             Decision::Refuse(failure) => return Err(failure.into()),
             Decision::Done => break,
-            Decision::Run(position) if is_late(began, context.clock.now()) => {
+            Decision::Run(position) if ran > 0 && is_late(began, context.clock.now()) => {
                 let progress = format!("{position} of {} masking scripts have run", scripts.len());
                 return Ok(Some(Answer::waiting(1, progress)));
             }
@@ -52,6 +58,7 @@ pub(crate) async fn mask(
                 if let Some(script) = scripts.get(position) {
                     run(context, operation, opened, script).await?;
                 }
+                ran += 1;
             }
         }
     }
@@ -69,37 +76,34 @@ fn is_late(began: Instant, now: Instant) -> bool {
     seconds_between(began, now) > BEGIN_WITHIN_SECONDS
 }
 
-/// Nobody but the master gets in while data is as it was in production: inherited logins are locked as they will be
-/// anyway, the declared users until they are set up. The master becomes a member of the owners, to change their tables.
+/// Nobody but the master gets in while data is as it was in production.
 async fn close(context: &Context, operation: &Operation, opened: &Opened) -> Result<(), StepError> {
     let Opened { server, desired, passwords, .. } = opened;
-    let observed =
-        server.observe(desired, passwords).await.map_err(|error| database::failed("look at the roles", error))?;
-    let is_closing = |change: &RoleChange| {
-        matches!(change, RoleChange::LockLogin { .. } | RoleChange::EndSessions { .. })
-            || matches!(change, RoleChange::RevokeMembership { member, .. } if !desired.declares(member))
-            || matches!(change, RoleChange::GrantMembership { role, member } if *member == observed.master && observed.role(role).is_some())
-    };
-    let changes: Vec<RoleChange> = diff(desired, &observed).into_iter().filter(is_closing).collect();
-    let can_log_in = |user: &&DeclaredUser| observed.role(&user.role).is_some_and(|role| role.attributes.login);
-    let open: Vec<RoleName> = desired.declared().iter().filter(can_log_in).map(|user| user.role.clone()).collect();
-    if changes.is_empty() && open.is_empty() {
-        return Ok(());
-    }
-    let mut words = describe(&changes);
-    words.extend(open.iter().map(|role| format!("lock out {role} until it is set up")));
-    let call = async {
-        let closed = async {
-            server.apply(&changes, passwords).await?;
-            server.lock_out(&open).await
-        };
-        let closed = closed.await;
-        closed
-            .map(|()| Called { value: (), request_id: None })
-            .map_err(|error| database::failed("lock the logins before masking", error))
-    };
     let endpoint = server.endpoint().to_string();
-    context.mutate(operation, "database:LockLogins", &endpoint, json!(words), call).await
+    for _ in 0..ROUNDS_AT_MOST {
+        let observed =
+            server.observe(desired, passwords).await.map_err(|error| database::failed("look at the roles", error))?;
+        let changes = closing(desired, &observed);
+        if changes.is_empty() || Sabotage::MaskWhileOpen.is_on() {
+            return Ok(());
+        }
+        let call = async {
+            let closed = server.apply(&changes, passwords).await;
+            closed
+                .map(|()| Called { value: (), request_id: None })
+                .map_err(|error| database::failed("lock the logins before masking", error))
+        };
+        let words = shorten(&describe(&changes), CHANGES_MAX);
+        context.mutate(operation, "database:LockLogins", &endpoint, json!(words), call).await?;
+    }
+    Err(Failure::new(
+        ErrorName::DatabaseRejected,
+        format!(
+            "somebody but the master is still in after {ROUNDS_AT_MOST} rounds of locking logins; nothing was masked"
+        ),
+    )
+    .next("look at the last changes in the audit trail: something lets them in again")
+    .into())
 }
 
 async fn run(
@@ -108,14 +112,19 @@ async fn run(
     opened: &Opened,
     script: &MaskScript,
 ) -> Result<(), StepError> {
+    // A claim: of two functions at work on one operation, the one that read it earlier ends here.
+    context.store.save(operation, context.clock.now()).await?;
     let call = async {
-        let masked = opened.server.mask(script).await;
+        let masked = opened.server.mask(operation.operation_id.as_str(), script).await;
         masked.map(|value| Called { value, request_id: None }).map_err(|error| {
+            let again = match &error {
+                DatabaseError::ScriptSpoiled { .. } => {
+                    "start a new operation, which restores the data as it was (a script leaves BEGIN, COMMIT and ROLLBACK to us)"
+                }
+                _ => "start again under the same operation_id",
+            };
             let mut error = database::failed("mask the data", error);
-            error.failure.next = Some(
-                "mend the script, then start again under the same operation_id; until then only the master can log in"
-                    .into(),
-            );
+            error.failure.next = Some(format!("mend the script, then {again}; until then only the master can log in"));
             error
         })
     };
@@ -147,36 +156,39 @@ pub(crate) async fn scripts(
                 .next("mend what is there, then start again under the same operation_id"),
         )
     };
-    let mut names = match place {
+    let mut found: Vec<(String, u64)> = match place {
         Scripts::S3 { bucket, prefix } => {
-            let (keys, more) = context.s3.keys(bucket, prefix).await?;
+            let (objects, more) = context.s3.objects(bucket, prefix).await?;
             if more {
-                return Err(invalid(format!("{place} holds more than {SCRIPTS_MAX} objects")));
+                return Err(invalid(format!("{place} holds more than 1,000 objects")));
             }
-            keys.into_iter().filter_map(|key| key.strip_prefix(prefix.as_str()).map(str::to_owned)).collect()
+            let below = |object: Object| Some((object.key.strip_prefix(prefix.as_str())?.to_owned(), object.size));
+            objects.into_iter().filter_map(below).collect()
         }
-        Scripts::Folder(path) => names_below(Path::new(path)).map_err(|error| invalid(format!("{place}: {error}")))?,
+        Scripts::Folder(path) => files_below(Path::new(path)).map_err(|error| invalid(format!("{place}: {error}")))?,
     };
-    names.retain(|name| name.ends_with(".sql"));
-    names.sort();
+    found.retain(|(name, _)| name.ends_with(".sql"));
+    found.sort();
     // Nothing to mask, although it was asked for, is a mistake and not a success.
-    if names.is_empty() {
+    if found.is_empty() {
         return Err(invalid(format!("{place} holds no .sql file")));
     }
-    if names.len() > SCRIPTS_MAX {
-        return Err(invalid(format!("{place} holds {} scripts; takes at most {SCRIPTS_MAX}", names.len())));
+    if found.len() > SCRIPTS_MAX {
+        return Err(invalid(format!("{place} holds {} scripts; takes at most {SCRIPTS_MAX}", found.len())));
+    }
+    let bytes: u64 = found.iter().map(|(_, size)| size).sum();
+    if bytes > SCRIPTS_BYTES_MAX {
+        let (bytes, most) = (bytes.div_ceil(MIB), SCRIPTS_BYTES_MAX / MIB);
+        return Err(invalid(format!("{place} holds scripts of {bytes} MiB; takes at most {most}")));
     }
     let mut scripts = Vec::new();
-    for name in names {
+    for (name, _) in found {
         let bytes = match place {
             Scripts::S3 { bucket, prefix } => context.s3.object(bucket, &format!("{prefix}{name}")).await?,
             Scripts::Folder(path) => {
                 std::fs::read(Path::new(path).join(&name)).map_err(|error| invalid(format!("{name}: {error}")))?
             }
         };
-        if bytes.len() > SCRIPT_BYTES_MAX {
-            return Err(invalid(format!("{name} is larger than 1 MiB; split it")));
-        }
         let sha256 = sha256_hex(&bytes);
         let sql = String::from_utf8(bytes).map_err(|_| invalid(format!("{name} is not UTF-8")))?;
         let database = database_of(&name, master_database).to_owned();
@@ -185,18 +197,21 @@ pub(crate) async fn scripts(
     Ok(scripts)
 }
 
-/// Paths of the files below `folder` and its folders, relative to it.
-fn names_below(folder: &Path) -> std::io::Result<Vec<String>> {
-    let mut names = Vec::new();
+/// Paths of the files below `folder` and its folders, relative to it, and their bytes.
+fn files_below(folder: &Path) -> std::io::Result<Vec<(String, u64)>> {
+    let mut files = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(next) = folders.pop() {
         for entry in std::fs::read_dir(next)? {
-            let path = entry?.path();
+            let entry = entry?;
+            let (path, about) = (entry.path(), entry.metadata()?);
             match path.is_dir() {
                 true => folders.push(path),
-                false => names.extend(path.strip_prefix(folder).ok().map(|name| name.to_string_lossy().into_owned())),
+                false => files.extend(
+                    path.strip_prefix(folder).ok().map(|name| (name.to_string_lossy().into_owned(), about.len())),
+                ),
             }
         }
     }
-    Ok(names)
+    Ok(files)
 }

@@ -100,7 +100,7 @@ async fn open(
     }
     if known.request.as_ref().is_some_and(|asked| !asked.has_the_plan_of(request)) {
         return Err(takes_new(
-            "which was started for another restore (only verify, logins, retention and archive may change)",
+            "which was started for another restore (only verify, logins, retention and archive may change, not masking)",
         )
         .into());
     }
@@ -154,7 +154,12 @@ async fn work(context: &Context, operation: &mut Operation, request: &Request) -
     let lock = if request.plan_only { None } else { Some(look_at_lock(context, operation).await?) };
     // A plan that was recorded stands: the names in it may have been made already.
     let plan = match &operation.plan {
-        Some(plan) => plan.clone(),
+        Some(plan) => {
+            if let Some(masking) = &request.masking {
+                mask::scripts(context, masking, "").await?;
+            }
+            plan.clone()
+        }
         None => make_plan(context, operation, request).await?,
     };
     let Some((seen, decision)) = lock else {

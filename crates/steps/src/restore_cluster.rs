@@ -11,6 +11,7 @@ use aurora_restore_core::domain::kms;
 use aurora_restore_core::domain::naming::Kind;
 use aurora_restore_core::domain::operation::{ClusterState, Operation};
 use aurora_restore_core::domain::outcome::StepOutput;
+use aurora_restore_core::domain::sabotage::Sabotage;
 use aurora_restore_core::domain::step::Step;
 use aurora_restore_core::{Context, StepError};
 use serde_json::{Value, json};
@@ -50,6 +51,12 @@ async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, St
             if let Some(failure) = refused(&doubts) {
                 return Err(failure.into());
             }
+            // What is known and masked is another cluster's data. Forgotten before the call, whose answer may be lost.
+            let had_cluster = operation.cluster.take().is_some();
+            let had_masked = !Sabotage::KeepMaskedOverRestore.is_on() && operation.masking.take().is_some();
+            if had_cluster || had_masked {
+                context.store.save(operation, context.clock.now()).await?;
+            }
             let tags = tags(operation, &plan, Kind::Cluster);
             let detail = json!({ "snapshot_id": snapshot_id, "settings": plan.settings });
             let call = context.rds.restore_cluster(id, &snapshot_id, &plan.snapshot.engine, &plan.settings, &tags);
@@ -63,8 +70,6 @@ async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, St
                 None => error,
             })?;
             operation.cluster = Some(state(None));
-            // What was masked was another cluster's data.
-            operation.masking = None;
             Ok(Answer::done(json!({ "cluster_id": id, "adopted": false })))
         }
     }

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 const ROUNDS_AT_MOST: usize = 4;
 
 /// Sentences about changes that an item keeps: DynamoDB takes 400 KB, and a database can have thousands of schemas.
-const CHANGES_MAX: usize = 500;
+pub(crate) const CHANGES_MAX: usize = 500;
 
 /// Handles one invocation.
 ///

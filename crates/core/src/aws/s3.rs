@@ -28,16 +28,16 @@ impl S3 {
         Self(get(config))
     }
 
-    /// Keys below `prefix`, in the order of their bytes; at most the first 1,000, and whether there are more.
+    /// Objects below `prefix`, in the order of their keys' bytes; at most the first 1,000, and whether there are more.
     ///
     /// # Errors
     /// Whatever S3 says.
-    pub async fn keys(&self, bucket: &str, prefix: &str) -> Result<(Vec<String>, bool), AwsError> {
+    pub async fn objects(&self, bucket: &str, prefix: &str) -> Result<(Vec<Object>, bool), AwsError> {
         let path =
             format!("/{}?list-type=2&prefix={}", utf8_percent_encode(bucket, PATH), utf8_percent_encode(prefix, QUERY));
         let (action, resource) = ("s3:ListBucket", format!("{bucket}/{prefix}"));
         let body = self.call(action, &resource, path).await?;
-        keys(&body).map_err(|error| AwsError::unreadable(action, resource, &error))
+        objects(&body).map_err(|error| AwsError::unreadable(action, resource, &error))
     }
 
     /// The object `key`.
@@ -82,25 +82,38 @@ fn read(response: &HttpResponse) -> Result<Vec<u8>, OrchestratorError<ErrorMetad
     Err(OrchestratorError::operation(refusal(body).unwrap_or_else(|_| ErrorMetadata::builder().build())))
 }
 
-/// `<ListBucketResult><IsTruncated/><Contents><Key/>…`
-fn keys(body: &[u8]) -> Result<(Vec<String>, bool), XmlDecodeError> {
+/// An object.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Object {
+    /// Its key.
+    pub key: String,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// `<ListBucketResult><IsTruncated/><Contents><Key/><Size/>…`
+fn objects(body: &[u8]) -> Result<(Vec<Object>, bool), XmlDecodeError> {
     let mut document = Document::try_from(body)?;
     let mut root = document.root_element()?;
-    let (mut keys, mut more) = (Vec::new(), false);
+    let (mut objects, mut more) = (Vec::new(), false);
     while let Some(mut tag) = root.next_tag() {
         match tag.start_el().local() {
             "IsTruncated" => more = try_data(&mut tag)? == "true",
             "Contents" => {
+                let mut object = Object::default();
                 while let Some(mut field) = tag.next_tag() {
-                    if field.start_el().local() == "Key" {
-                        keys.push(try_data(&mut field)?.into_owned());
+                    match field.start_el().local() {
+                        "Key" => object.key = try_data(&mut field)?.into_owned(),
+                        "Size" => object.size = try_data(&mut field)?.parse().unwrap_or(u64::MAX),
+                        _ => {}
                     }
                 }
+                objects.push(object);
             }
             _ => {}
         }
     }
-    Ok((keys, more))
+    Ok((objects, more))
 }
 
 /// `<Error><Code/><Message/>…`
@@ -127,17 +140,19 @@ mod tests {
     #[tokio::test]
     async fn keys_and_objects() {
         let listed = "<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>m/app/010 a.sql</Key><Size>3</Size>\
-                      </Contents><Contents><Key>m/020.sql</Key></Contents></ListBucketResult>";
+                      </Contents><Contents><Key>m/020.sql</Key><Size>8</Size></Contents></ListBucketResult>";
         let wire = Wire::new([(200, listed), (200, "SELECT 1")]);
         let s3 = S3::new(&wire.config());
-        assert_eq!(s3.keys("b", "m/").await.unwrap(), (vec!["m/app/010 a.sql".into(), "m/020.sql".into()], false));
+        let object = |key: &str, size| Object { key: key.into(), size };
+        let objects = vec![object("m/app/010 a.sql", 3), object("m/020.sql", 8)];
+        assert_eq!(s3.objects("b", "m/").await.unwrap(), (objects, false));
         assert_eq!(s3.object("b", "m/app/010 a.sql").await.unwrap(), b"SELECT 1");
     }
 
     #[tokio::test]
     async fn a_refusal_has_its_name() {
         let wire = Wire::new([(403, "<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>")]);
-        let refused = S3::new(&wire.config()).keys("b", "").await.unwrap_err();
+        let refused = S3::new(&wire.config()).objects("b", "").await.unwrap_err();
         assert_eq!(refused.name, ErrorName::AccessDenied, "{refused}");
     }
 }

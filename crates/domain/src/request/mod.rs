@@ -58,12 +58,12 @@ pub struct Request {
 
 impl Request {
     /// Whether `other` would be planned in the same way: checks, logins, retention and archive are looked at after the
-    /// cluster is restored, and may be mended between two tries of one operation.
+    /// cluster is restored, and may be mended between two tries of one operation. Masking may not: a try without it would
+    /// let people in to what the first was to hide.
     pub fn has_the_plan_of(&self, other: &Request) -> bool {
         let other = other.clone();
         let mended = Request {
             verify: other.verify.clone(),
-            masking: other.masking.clone(),
             inherited_logins: other.inherited_logins,
             keep_logins: other.keep_logins.clone(),
             retention: other.retention,

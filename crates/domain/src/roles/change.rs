@@ -76,6 +76,7 @@ impl Extent {
 #[allow(missing_docs)]
 pub enum Attribute {
     Login,
+    NoLogin,
     Inherit,
     NoSuperuser,
     NoCreateRole,
@@ -93,6 +94,7 @@ impl Attribute {
     pub fn as_sql(self) -> &'static str {
         match self {
             Self::Login => "LOGIN",
+            Self::NoLogin => "NOLOGIN",
             Self::Inherit => "INHERIT",
             Self::NoSuperuser => "NOSUPERUSER",
             Self::NoCreateRole => "NOCREATEROLE",

@@ -34,6 +34,36 @@ pub fn diff(desired: &Desired, observed: &Observed) -> Vec<RoleChange> {
     changes.into_iter().collect()
 }
 
+/// The changes after which nobody gets in but the master and the logins that stay as they are: inherited logins are
+/// locked as they will be anyway, the declared users until they are set up. The master becomes a member of the owners, so
+/// that it can change their tables. None when it is so; what logs in meanwhile shows in the next observation.
+pub fn closing(desired: &Desired, observed: &Observed) -> Vec<RoleChange> {
+    let mut changes: BTreeSet<RoleChange> =
+        diff(desired, observed).into_iter().filter(|change| closes(change, desired, observed)).collect();
+    for user in desired.declared() {
+        let Some(seen) = observed.role(&user.role) else { continue };
+        let role = user.role.clone();
+        if seen.attributes.login {
+            let attributes = BTreeSet::from([Attribute::NoLogin]);
+            changes.insert(RoleChange::SetAttributes { role: role.clone(), attributes });
+        }
+        if seen.attributes.login || seen.has_sessions {
+            changes.insert(RoleChange::EndSessions { role });
+        }
+    }
+    changes.into_iter().collect()
+}
+
+#[allow(clippy::wildcard_enum_match_arm, reason = "all else waits until the users are set up")]
+fn closes(change: &RoleChange, desired: &Desired, observed: &Observed) -> bool {
+    match change {
+        RoleChange::LockLogin { .. } | RoleChange::EndSessions { .. } => true,
+        RoleChange::RevokeMembership { member, .. } => !desired.declares(member),
+        RoleChange::GrantMembership { role, member } => *member == observed.master && observed.role(role).is_some(),
+        _ => false,
+    }
+}
+
 /// Logins that came with the snapshot: not declared, not the master, not the server's own, not to be kept.
 pub fn inherited_logins<'a>(desired: &'a Desired, observed: &'a Observed) -> impl Iterator<Item = &'a RoleName> {
     observed

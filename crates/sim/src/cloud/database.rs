@@ -6,11 +6,12 @@ use super::wire::{Call, Form};
 use super::{Effect, World};
 use crate::faults::{Arrival, CallFault};
 use crate::time::SECOND;
-use aurora_restore_database::{CheckResult, Checks, DatabaseError, Login, Passwords, Server, Verdict};
+use aurora_restore_database::{CheckResult, Checks, DatabaseError, Login, MaskScript, Passwords, Server, Verdict};
 use aurora_restore_domain::roles::{Desired, InheritedLogins, Observed, RoleChange, RoleName, inherited_logins};
 use aurora_restore_steps::{FakeAnswer, FakeDatabase};
 use secrecy::ExposeSecret;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -133,12 +134,42 @@ impl FakeDatabase for Cloud {
     ) -> FakeAnswer<'a, ()> {
         Box::pin(self.database("ChangeRoles", server, move |world, call, half| {
             let cluster = logged_in(world, server)?.clone();
-            world.effect(call, &Effect::ChangeRoles { cluster: &cluster });
+            world.effect(call, &Effect::ChangeRoles { cluster: &cluster, changes });
             let roles = &mut logged_in(world, server)?.roles;
             roles.apply(changes, false, |role| password_of(passwords, role));
             if !half {
                 roles.apply(changes, true, |role| password_of(passwords, role));
             }
+            Ok(())
+        }))
+    }
+
+    fn mask<'a>(
+        &'a self,
+        server: &'a Server,
+        operation_id: &'a str,
+        script: &'a MaskScript,
+    ) -> FakeAnswer<'a, Option<u64>> {
+        Box::pin(self.database("Mask", server, move |world, call, half| {
+            let cluster = logged_in(world, server)?.clone();
+            let mark = (operation_id.to_owned(), script.name.clone());
+            if cluster.marks.contains(&mark) {
+                return Ok(None);
+            }
+            world.effect(call, &Effect::Mask { cluster: &cluster });
+            // A connection that breaks leaves all of a script or nothing.
+            if !half || world.rng.bool() {
+                let cluster = logged_in(world, server)?;
+                cluster.marks.insert(mark);
+                cluster.masked.push(script.name.clone());
+            }
+            Ok(Some(1))
+        }))
+    }
+
+    fn forget_masked<'a>(&'a self, server: &'a Server, _databases: &'a BTreeSet<String>) -> FakeAnswer<'a, ()> {
+        Box::pin(self.database("ForgetMasked", server, move |world, _, _| {
+            logged_in(world, server)?.marks.clear();
             Ok(())
         }))
     }

@@ -22,6 +22,7 @@ use crate::scenario::Scene;
 use crate::time::Time;
 use crate::transcript::Line;
 use aurora_restore_domain::cloud::Tags;
+use aurora_restore_domain::roles::RoleChange;
 use model::{Cluster, Due, Instance, Pace, Published, Region, Snapshot};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -42,7 +43,8 @@ pub enum Effect<'a> {
     DeleteCluster { cluster: &'a Cluster, final_snapshot: Option<&'a str> },
     CreateInstance { cluster: &'a Cluster, id: &'a str },
     DeleteInstance { instance: &'a Instance, cluster: Option<&'a Cluster> },
-    ChangeRoles { cluster: &'a Cluster },
+    ChangeRoles { cluster: &'a Cluster, changes: &'a [RoleChange] },
+    Mask { cluster: &'a Cluster },
     Publish,
 }
 
@@ -90,6 +92,8 @@ pub struct World {
     pub secrets: BTreeMap<String, String>,
     /// Texts that must never be seen outside of Secrets Manager.
     pub secret_values: Vec<String>,
+    /// Objects of S3 in the target Region: text by `bucket/key`.
+    pub objects: BTreeMap<String, String>,
     /// Messages of the topic.
     pub published: Vec<Published>,
     /// Executions: ARN to status.
@@ -155,6 +159,7 @@ impl World {
             tokens: BTreeSet::new(),
             secrets: BTreeMap::new(),
             secret_values: vec![],
+            objects: BTreeMap::new(),
             published: vec![],
             executions: BTreeMap::new(),
             pace: Pace::default(),
@@ -305,7 +310,7 @@ impl World {
                 }
                 answer
             }
-            "secretsmanager" | "kms" | "sns" | "states" | "ec2" => services::answer(self, call),
+            "secretsmanager" | "kms" | "sns" | "states" | "ec2" | "s3" => services::answer(self, call),
             service => fault("InvalidAction", format!("the simulated cloud has no {service}")),
         }
     }

@@ -75,6 +75,10 @@ pub struct Cluster {
     pub tags: Tags,
     /// What it holds.
     pub roles: Roles,
+    /// Masking scripts that were carried out on its data, in their order.
+    pub masked: Vec<String>,
+    /// Marks of scripts that have run: operation and name.
+    pub marks: BTreeSet<(String, String)>,
     /// From when on it lets anybody in, in microseconds.
     pub accepts_from_us: u64,
 }

@@ -5,7 +5,7 @@ use super::rds_xml as xml;
 use super::wire::{Call, Fault, Reply, Xml, fault};
 use super::{Effect, Kind, World};
 use crate::time::SECOND;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Copies in progress per destination Region and account.
 const COPY_SLOTS: usize = 5;
@@ -308,6 +308,8 @@ fn restore(world: &mut World, call: &Call) -> Result<Reply, Fault> {
         copies_tags: call.form.flag("CopyTagsToSnapshot"),
         tags: call.form.tags(),
         roles: snapshot.roles.clone(),
+        masked: vec![],
+        marks: BTreeSet::new(),
         accepts_from_us: 0,
     };
     world.effect(call, &Effect::Restore { cluster: &cluster, snapshot: &snapshot });

@@ -261,6 +261,7 @@ impl Roles {
 fn set(attributes: &mut Attributes, attribute: Attribute) {
     match attribute {
         Attribute::Login => attributes.login = true,
+        Attribute::NoLogin => attributes.login = false,
         Attribute::Inherit => attributes.inherit = true,
         Attribute::NoSuperuser => attributes.superuser = false,
         Attribute::NoCreateRole => attributes.create_role = false,

@@ -44,8 +44,33 @@ pub(super) fn answer(world: &mut World, call: &Call) -> Result<Reply, Fault> {
         }
         ("sns", "Publish") => publish(world, call),
         ("ec2", "DescribeSecurityGroups") => Ok(security_groups(world, call)),
+        ("s3", "ListBucket") => Ok(objects(world, call)),
+        ("s3", "GetObject") => {
+            let path = call.form.get("path").unwrap_or_default();
+            match world.objects.get(path) {
+                Some(text) => Ok(Reply::new(text.clone(), format!("{} bytes", text.len()))),
+                None => fault("NoSuchKey", "The specified key does not exist."),
+            }
+        }
         (service, action) => fault("InvalidAction", format!("the simulated {service} has no {action}")),
     }
+}
+
+/// Those of a bucket below a prefix.
+fn objects(world: &World, call: &Call) -> Reply {
+    let bucket = format!("{}/", call.form.get("path").unwrap_or_default());
+    let prefix = format!("{bucket}{}", call.form.get("prefix").unwrap_or_default());
+    let found: Vec<_> = world.objects.iter().filter(|(path, _)| path.starts_with(&prefix)).collect();
+    let mut xml = Xml::default();
+    xml.wrap("ListBucketResult", |xml| {
+        xml.leaf("IsTruncated", false);
+        for (path, text) in &found {
+            xml.wrap("Contents", |xml| {
+                xml.leaf("Key", path.trim_start_matches(&bucket)).leaf("Size", text.len());
+            });
+        }
+    });
+    Reply::new(xml.0, format!("{} objects", found.len()))
 }
 
 /// Those of the filter that exist.

@@ -10,7 +10,7 @@ use std::fmt::Write;
 /// A call to a service.
 #[derive(Debug, Clone)]
 pub struct Call {
-    /// `rds`, `dynamodb`, `secretsmanager`, `kms`, `sns`, `states`, `ec2`, or `database` for the restored one.
+    /// `rds`, `dynamodb`, `secretsmanager`, `kms`, `sns`, `states`, `ec2`, `s3`, or `database` for the restored one.
     pub service: &'static str,
     /// `DescribeDBClusters`
     pub action: String,
@@ -49,6 +49,7 @@ impl Call {
             "sns" => "sns",
             "states" => "states",
             "ec2" => "ec2",
+            "s3" => "s3",
             _ => return Err(format!("the simulated cloud has no service at {uri}")),
         };
         let body = request.body().bytes().ok_or("the request's body is a stream")?;
@@ -65,6 +66,12 @@ impl Call {
             Some(target) => {
                 call.action = target.rsplit('.').next().unwrap_or_default().to_owned();
                 call.json = serde_json::from_slice(body).map_err(|error| format!("{uri}: {error}"))?;
+            }
+            None if service == "s3" => {
+                let path = uri.split_once("//").and_then(|(_, rest)| rest.split_once('/')).map_or("", |(_, path)| path);
+                let (path, query) = path.split_once('?').unwrap_or((path, ""));
+                call.form = Form::read(format!("path={path}&{query}").as_bytes());
+                call.action = if query.is_empty() { "GetObject" } else { "ListBucket" }.to_owned();
             }
             None => {
                 call.form = Form::read(body);
@@ -86,6 +93,7 @@ impl Call {
             return about.clone();
         }
         let form = [
+            "path",
             "TargetDBClusterSnapshotIdentifier",
             "DBClusterSnapshotIdentifier",
             "DBInstanceIdentifier",
@@ -228,6 +236,11 @@ pub fn respond(call: &Call, reply: &Result<Reply, Fault>, request_id: &str) -> H
                 fault.code,
                 escape(&fault.message)
             ),
+        ),
+        (Ok(reply), _) if call.service == "s3" => (200, reply.body.clone()),
+        (Err(fault), _) if call.service == "s3" => (
+            fault.status,
+            format!("<Error><Code>{}</Code><Message>{}</Message></Error>", fault.code, escape(&fault.message)),
         ),
         (Ok(reply), true) => (
             200,

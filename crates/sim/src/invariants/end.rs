@@ -67,6 +67,7 @@ pub fn of_execution(world: &mut World, verdict: &Verdict) {
 fn succeeded(world: &mut World, verdict: &Verdict) {
     if world.scene.scenario.restores() {
         told(world, verdict, &["SUCCEEDED"]);
+        masked(world, verdict);
         if !world.tampered
             && let Err(why) = as_declared(world, &verdict.operation_id)
         {
@@ -76,6 +77,16 @@ fn succeeded(world: &mut World, verdict: &Verdict) {
         told(world, verdict, &["PLANNED"]);
     }
     released(world, verdict);
+}
+
+/// Whatever somebody else did meanwhile: what this operation restored and says to be good is masked.
+fn masked(world: &mut World, verdict: &Verdict) {
+    let (Some(region), id) = (world.regions.get(&world.scene.target_region), &world.scene.target_id) else { return };
+    let restored = region.clusters.get(id).filter(|cluster| super::of_operation(&cluster.tags, &verdict.operation_id));
+    if let Some(masked) = restored.map(|cluster| &cluster.masked).filter(|masked| **masked != world.scene.scripts) {
+        let what = format!("{} succeeded with {id} masked by {masked:?}", verdict.arn);
+        world.violated(Invariant::Unmasked, what);
+    }
 }
 
 /// Whether people find what was declared.
