@@ -323,7 +323,7 @@ def check_logins(world, target="staging"):
             assert refused == (None if works else "InsufficientPrivilege"), f"{user}: {statement}: {refused}"
         assert attempt(world, user, password, "SELECT * FROM reports.last_week", "analytics", **where) is None
         assert world.login(user, password + "x", **where) is not None
-    master = world.secret("master-credentials")
+    master = world.master_secret()
     assert world.login(master["username"], master["password"], **where) is None
     for user, password in PRODUCTION_LOGINS.items():
         assert world.login(user, password, **where) is not None, f"production's {user} still logs in"

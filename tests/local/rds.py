@@ -16,7 +16,9 @@
 import copy
 import datetime
 import functools
+import json
 import re
+import secrets
 import threading
 import time
 
@@ -317,7 +319,14 @@ def install_changes(cloud):
         password = kwargs.pop("master_user_password", None)
         if password is not None:
             cluster.master_user_password = password  # refuses a bad one
+        managed = kwargs.get("manage_master_user_password")
         answer = original(self, kwargs)
+        if managed:
+            # moto's secret says the same for every cluster; AWS makes a password, and applies it like any other.
+            password = secrets.token_urlsafe(24)
+            secret = cluster.master_user_secret
+            text = json.dumps({"username": cluster.master_username, "password": password})
+            secret.secretsmanager.put_secret_value(secret_id=secret.secret_arn, secret_string=text, secret_binary=None, client_request_token=None, version_stages=None)
         for instance in self.databases.values():
             if renamed and instance.db_cluster_identifier == name:
                 instance.db_cluster_identifier = cluster.resource_id

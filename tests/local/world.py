@@ -232,9 +232,16 @@ class World:
         value = self.stack.client("secretsmanager").get_secret_value(SecretId=f"aurora-restore/dev/{name}")
         return json.loads(value["SecretString"])
 
+    def master_secret(self):
+        """The master credentials: RDS's own secret of the target, else the contract's."""
+        managed = (self.cluster() or {}).get("MasterUserSecret")
+        if not managed:
+            return self.secret("master-credentials")
+        return json.loads(self.stack.client("secretsmanager").get_secret_value(SecretId=managed["SecretArn"])["SecretString"])
+
     def master(self):
         """The master user's name and the password that works: the secret's, else still production's."""
-        credentials = self.secret("master-credentials")
+        credentials = self.master_secret()
         if self.login(credentials["username"], credentials["password"], "postgres") is None:
             return credentials["username"], credentials["password"]
         return "master", PRODUCTION_LOGINS["master"]
@@ -262,5 +269,5 @@ class World:
 
     def secret_values(self):
         """Every value that must never show up in state, audit, logs, history or notifications."""
-        values = [self.secret("master-credentials")["password"], *PRODUCTION_LOGINS.values()]
+        values = [self.master_secret()["password"], *PRODUCTION_LOGINS.values()]
         return values + [user["password"] for user in self.secret("app-credentials").values()]

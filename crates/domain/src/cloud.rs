@@ -7,6 +7,15 @@ use std::collections::BTreeMap;
 /// Tags of a resource.
 pub type Tags = BTreeMap<String, String>;
 
+/// A secret of RDS's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MasterUserSecret {
+    /// `SecretArn`
+    pub arn: String,
+    /// `SecretStatus`: `creating`, `active`, `rotating` or `impaired`.
+    pub status: String,
+}
+
 /// A cluster as `DescribeDBClusters` shows it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Cluster {
@@ -52,6 +61,8 @@ pub struct Cluster {
     pub members: Vec<Member>,
     /// Whether `PendingModifiedValues` holds a master password.
     pub has_pending_master_password: bool,
+    /// `MasterUserSecret`: where RDS keeps a master password that it manages.
+    pub master_user_secret: Option<MasterUserSecret>,
     /// `DbClusterResourceId`: differs between two clusters that had the same name, and so the same ARN, in turn.
     pub resource_id: String,
     /// `ReplicationSourceIdentifier`: the cluster is a replica of this one.

@@ -309,6 +309,7 @@ mod tests {
             port: None,
             instances: vec![],
             master_password_reset_at: None,
+            master_user_secret_arn: None,
             ready_at: None,
         });
         let text = left_behind(&failed).join("\n");

@@ -167,8 +167,11 @@ pub struct ClusterState {
     pub port: Option<u16>,
     /// Instance ids, writer first.
     pub instances: Vec<String>,
-    /// When the master password was set to the secret's value.
+    /// When the master password was set to the secret's value, or RDS was asked to make one.
     pub master_password_reset_at: Option<String>,
+    /// ARN of RDS's secret, when RDS manages the master password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub master_user_secret_arn: Option<String>,
     /// When a login first worked.
     pub ready_at: Option<String>,
 }

@@ -4,7 +4,7 @@
 use crate::database;
 use crate::follow::{Answer, follow, planned, tags};
 use aurora_restore_core::domain::cloud::Cluster;
-use aurora_restore_core::domain::decide::check_restore::{Decision, decide, has_settled};
+use aurora_restore_core::domain::decide::check_restore::{Decision, Password, decide, has_settled};
 use aurora_restore_core::domain::failure::{ErrorName, Failure};
 use aurora_restore_core::domain::naming::Kind;
 use aurora_restore_core::domain::operation::{ClusterState, Operation};
@@ -48,10 +48,11 @@ async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, St
             }
         }
     }
-    let state = record(operation, cluster.as_ref(), &plan)?;
-    let reset = state.master_password_reset_at.is_some();
+    let is_managed = request.managed_master.is_some();
+    let state = record(operation, cluster.as_ref(), &plan, is_managed)?;
+    let password = Password { is_managed, is_reset: state.master_password_reset_at.is_some() };
     let elapsed_seconds = operation.seconds_in(Step::CheckRestore, context.clock.now());
-    match decide(&plan, cluster.as_ref(), &instances, &operation.operation_id, reset, elapsed_seconds) {
+    match decide(&plan, cluster.as_ref(), &instances, &operation.operation_id, password, elapsed_seconds) {
         Decision::Wait { seconds, progress } => Ok(Answer::waiting(seconds, progress)),
         Decision::Fail(failure) => Err(failure.into()),
         Decision::CreateInstances(missing) => create(context, operation, &request, &plan, &missing).await,
@@ -65,6 +66,7 @@ fn record<'o>(
     operation: &'o mut Operation,
     seen: Option<&Cluster>,
     plan: &Plan,
+    is_managed: bool,
 ) -> Result<&'o mut ClusterState, Failure> {
     let id = operation.operation_id.clone();
     let state = operation.cluster.as_mut().ok_or_else(|| {
@@ -76,6 +78,8 @@ fn record<'o>(
         state.status.clone_from(&cluster.status);
         state.endpoint.clone_from(&cluster.endpoint);
         state.port = cluster.port;
+        let secret = cluster.master_user_secret.as_ref().filter(|_| is_managed);
+        state.master_user_secret_arn = secret.map(|secret| secret.arn.clone());
         state.instances = plan.instances.iter().map(|instance| instance.id.to_string()).collect();
     }
     Ok(state)
@@ -104,15 +108,26 @@ async fn reset_master_password(
     request: &Request,
 ) -> Result<Answer, StepError> {
     let id = &request.target_cluster_id;
-    // Never from the cache: what is set now is what everybody else will read.
-    context.secrets.forget(&context.config.master_secret);
-    let master = database::master(context).await?;
-    let mut detail = json!({ "master_user_password": format!("as in secret {}", context.config.master_secret) });
-    if Sabotage::SecretInAudit.is_on() {
-        detail = json!(master.login.password.expose_secret());
+    match &request.managed_master {
+        Some(managed) => {
+            let detail =
+                json!({ "manage_master_user_password": true, "master_user_secret_kms_key_id": managed.kms_key_id });
+            let call = context.rds.manage_master_password(id, managed);
+            context.mutate(operation, "rds:ModifyDBCluster", id.as_str(), detail, call).await?;
+        }
+        None => {
+            // Never from the cache: what is set now is what everybody else will read.
+            context.secrets.forget(&context.config.master_secret);
+            let master = database::master(context, operation).await?;
+            let mut detail =
+                json!({ "master_user_password": format!("as in secret {}", context.config.master_secret) });
+            if Sabotage::SecretInAudit.is_on() {
+                detail = json!(master.login.password.expose_secret());
+            }
+            let call = context.rds.set_master_password(id, &master.login.password);
+            context.mutate(operation, "rds:ModifyDBCluster", id.as_str(), detail, call).await?;
+        }
     }
-    let call = context.rds.set_master_password(id, &master.login.password);
-    context.mutate(operation, "rds:ModifyDBCluster", id.as_str(), detail, call).await?;
     if let Some(state) = &mut operation.cluster {
         state.master_password_reset_at = Some(timestamp(context.clock.now()));
     }
@@ -120,7 +135,7 @@ async fn reset_master_password(
 }
 
 async fn try_login(context: &Context, operation: &mut Operation) -> Result<Answer, StepError> {
-    let master = database::master(context).await?;
+    let master = database::master(context, operation).await?;
     let error = match database::server(context, operation, &master)?.try_master().await {
         Ok(login) => {
             let now = timestamp(context.clock.now());
@@ -158,10 +173,11 @@ async fn refused(
     error: DatabaseError,
     waited: u64,
 ) -> Result<Answer, StepError> {
-    let secret = &context.config.master_secret;
+    let secret = &database::master_secret(context, operation).to_owned();
     context.secrets.forget(secret);
-    let current = database::master(context).await?;
-    if current.login.password.expose_secret() != used.login.password.expose_secret() {
+    let current = database::master(context, operation).await?;
+    let is_managed = secret != &context.config.master_secret;
+    if !is_managed && current.login.password.expose_secret() != used.login.password.expose_secret() {
         if let Some(state) = &mut operation.cluster {
             state.master_password_reset_at = None;
         }

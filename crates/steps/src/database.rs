@@ -116,9 +116,15 @@ impl Database {
     }
 }
 
-/// The master credentials, which were good at preflight.
-pub(crate) async fn master(context: &Context) -> Result<MasterCredentials, StepError> {
-    let name = &context.config.master_secret;
+/// Name or ARN of the secret that holds the restored cluster's master password: RDS's own, or ours.
+pub(crate) fn master_secret<'a>(context: &'a Context, operation: &'a Operation) -> &'a str {
+    let managed = operation.cluster.as_ref().and_then(|state| state.master_user_secret_arn.as_deref());
+    managed.unwrap_or(&context.config.master_secret)
+}
+
+/// The master credentials; ours were good at preflight.
+pub(crate) async fn master(context: &Context, operation: &Operation) -> Result<MasterCredentials, StepError> {
+    let name = master_secret(context, operation);
     let text = context.secrets.get(name).await?;
     secrets::parse_master(name, &text).map_err(|problems| secret_invalid(&problems))
 }
@@ -134,10 +140,10 @@ pub(crate) struct Opened {
 
 /// Master and declared users as the secrets are now: a password that was changed a minute ago must not be set back.
 pub(crate) async fn open(context: &Context, operation: &Operation, request: &Request) -> Result<Opened, StepError> {
-    context.secrets.forget(&context.config.master_secret);
+    context.secrets.forget(master_secret(context, operation));
     context.secrets.forget(&context.config.app_secret);
-    let (master, app) = (master(context).await?, app(context).await?);
-    let desired = desired(request, &master, &app)
+    let (master, app) = (master(context, operation).await?, app(context).await?);
+    let desired = desired(request, &master.login.username, &app)
         .map_err(|error| Failure::new(ErrorName::SecretInvalid, error).next("mend the application's secret"))?;
     Ok(Opened {
         server: server(context, operation, &master)?,
@@ -161,9 +167,9 @@ fn secret_invalid(problems: &[String]) -> StepError {
 }
 
 /// What the declared users are to be. Pure but for its inputs, so that preflight can check it before anything is made.
-pub(crate) fn desired(request: &Request, master: &MasterCredentials, app: &AppCredentials) -> Result<Desired, String> {
+pub(crate) fn desired(request: &Request, master: &str, app: &AppCredentials) -> Result<Desired, String> {
     let name = |text: &str| RoleName::try_from(text).map_err(|error| format!("'{text}' {error}"));
-    let master = name(&master.login.username).map_err(|error| format!("the master user's name {error}"))?;
+    let master = name(master).map_err(|error| format!("the master user's name {error}"))?;
     let declared: Result<Vec<_>, _> =
         app.iter().map(|(key, login)| DeclaredUser::from_secret(key, &login.username)).collect();
     let keep: Result<_, String> = request.keep_logins.iter().map(|text| name(text)).collect();

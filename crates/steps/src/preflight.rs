@@ -297,19 +297,25 @@ async fn credentials(context: &Context, request: &Request, observed: &mut Observ
         }
         Err(error) => Err(StepError::from(error)),
     };
-    let master = text(master_name).await?.map(|text| parse_master(master_name, &text)).transpose();
+    let master = match &request.managed_master {
+        // RDS's secret will be made with the cluster; ours is not read.
+        Some(_) => Ok(None),
+        None => text(master_name).await?.map(|text| parse_master(master_name, &text)).transpose(),
+    };
     let app = text(app_name).await?.map(|text| parse_app(app_name, &text)).transpose();
-    if let (Ok(Some(master)), Ok(Some(app))) = (&master, &app)
-        && let Err(error) = database::desired(request, master, app)
-    {
-        observed.secret_problems.push(format!("secret {app_name}: {error}"));
-    }
     match master {
         Ok(master) => observed.master_username = master.map(|master| master.login.username),
         Err(problems) => observed.secret_problems.extend(problems),
     }
-    if let Err(problems) = app {
-        observed.secret_problems.extend(problems);
+    let of_snapshot = || observed.snapshots.iter().find_map(|snapshot| snapshot.master_username.clone());
+    match (observed.master_username.clone().or_else(of_snapshot), app) {
+        (Some(master), Ok(Some(app))) => {
+            if let Err(error) = database::desired(request, &master, &app) {
+                observed.secret_problems.push(format!("secret {app_name}: {error}"));
+            }
+        }
+        (_, Ok(_)) => {}
+        (_, Err(problems)) => observed.secret_problems.extend(problems),
     }
     Ok(())
 }

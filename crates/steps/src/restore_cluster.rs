@@ -90,6 +90,7 @@ fn state(seen: Option<&Cluster>) -> ClusterState {
         port: None,
         instances: vec![],
         master_password_reset_at: None,
+        master_user_secret_arn: None,
         ready_at: None,
     }
 }

@@ -1,7 +1,7 @@
 //! From RDS's wire types to domain values.
 
 use aurora_restore_domain::Instant;
-use aurora_restore_domain::cloud::{Cluster, Instance, Member, Snapshot, Tags};
+use aurora_restore_domain::cloud::{Cluster, Instance, MasterUserSecret, Member, Snapshot, Tags};
 use aws_sdk_rds::types as rds;
 
 pub(super) fn tags(list: Option<Vec<rds::Tag>>) -> Tags {
@@ -64,6 +64,9 @@ pub(super) fn cluster(cluster: rds::DbCluster) -> Cluster {
             })
             .collect(),
         has_pending_master_password,
+        master_user_secret: cluster.master_user_secret.and_then(|secret| {
+            Some(MasterUserSecret { arn: secret.secret_arn?, status: secret.secret_status.unwrap_or_default() })
+        }),
         resource_id: cluster.db_cluster_resource_id.unwrap_or_default(),
         replication_source: cluster.replication_source_identifier.filter(|source| !source.is_empty()),
         read_replicas: cluster.read_replica_identifiers.unwrap_or_default(),

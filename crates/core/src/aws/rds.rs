@@ -6,6 +6,7 @@ use aurora_restore_domain::cloud::{Cluster, Instance, Snapshot, Tags};
 use aurora_restore_domain::failure::ErrorName;
 use aurora_restore_domain::ids::{ClusterId, InstanceId, SnapshotId};
 use aurora_restore_domain::plan::{ClusterSettings, PlannedInstance};
+use aurora_restore_domain::request::ManagedMaster;
 use aurora_restore_domain::sabotage::Sabotage;
 use aws_config::{Region, SdkConfig};
 use aws_sdk_rds::Client;
@@ -266,6 +267,27 @@ impl Rds {
             .modify_db_cluster()
             .db_cluster_identifier(id.as_str())
             .master_user_password(password.expose_secret())
+            .apply_immediately(true)
+            .send()
+            .await
+            .map(|answer| called(&answer))
+            .map_err(|error| self.error("rds:ModifyDBCluster", id.as_str(), error))
+    }
+
+    /// Lets RDS make a cluster's master password and keep it in a secret of its own; asynchronous on RDS's side.
+    ///
+    /// # Errors
+    /// Whatever RDS says.
+    pub async fn manage_master_password(
+        &self,
+        id: &ClusterId,
+        managed: &ManagedMaster,
+    ) -> Result<Called<()>, AwsError> {
+        self.changing
+            .modify_db_cluster()
+            .db_cluster_identifier(id.as_str())
+            .manage_master_user_password(true)
+            .set_master_user_secret_kms_key_id(managed.kms_key_id.clone())
             .apply_immediately(true)
             .send()
             .await

@@ -20,7 +20,7 @@ pub enum Decision {
     },
     /// `CreateDBInstance` for each: the cluster has no reachable endpoint without one.
     CreateInstances(Vec<PlannedInstance>),
-    /// Set the master password to the secret's value: the restored cluster has production's.
+    /// Set the master password to the secret's value, or let RDS make one: the restored cluster has production's.
     ResetMasterPassword,
     /// Everything RDS can tell says ready; only a login proves it.
     TryLogin,
@@ -33,13 +33,22 @@ pub fn has_settled(cluster: &Cluster) -> bool {
     cluster_class(&cluster.status) == Class::Settled
 }
 
+/// The master password as this operation knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Password {
+    /// RDS makes it, instead of ours being set.
+    pub is_managed: bool,
+    /// It was set, or RDS was asked.
+    pub is_reset: bool,
+}
+
 /// Decides by the cluster and its instances as they stand.
 pub fn decide(
     plan: &Plan,
     cluster: Option<&Cluster>,
     instances: &[Instance],
     operation_id: &OperationId,
-    master_password_reset: bool,
+    password: Password,
     elapsed_seconds: u64,
 ) -> Decision {
     let fail = |what: String| {
@@ -94,8 +103,21 @@ pub fn decide(
             Class::Settled => {}
         }
     }
-    if !master_password_reset && !Sabotage::SkipPasswordReset.is_on() {
+    let secret = cluster.master_user_secret.as_ref().filter(|_| password.is_managed);
+    // Asked twice, RDS would say that it manages it already.
+    if !password.is_reset && secret.is_none() && !Sabotage::SkipPasswordReset.is_on() {
         return Decision::ResetMasterPassword;
+    }
+    if password.is_managed {
+        let status = secret.map_or("not visible yet", |secret| secret.status.as_str());
+        match status {
+            "active" => {}
+            "impaired" => return fail(format!("RDS's secret for the master user of cluster {id} is impaired")),
+            _ => {
+                let progress = format!("RDS's secret for the master user of cluster {id} is {status}");
+                return Decision::Wait { seconds: wait::change_seconds(elapsed_seconds), progress };
+            }
+        }
     }
     if cluster.has_pending_master_password {
         let progress = format!("the master password of cluster {id} is pending");
@@ -107,10 +129,30 @@ pub fn decide(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cloud::MasterUserSecret;
     use crate::decide::fixtures;
 
-    fn next(cluster: Option<&Cluster>, instances: &[Instance], reset: bool) -> Decision {
-        decide(&fixtures::plan(), cluster, instances, &fixtures::operation_id(), reset, 0)
+    fn next(cluster: Option<&Cluster>, instances: &[Instance], is_reset: bool) -> Decision {
+        let password = Password { is_managed: false, is_reset };
+        decide(&fixtures::plan(), cluster, instances, &fixtures::operation_id(), password, 0)
+    }
+
+    #[test]
+    fn a_password_that_rds_makes() {
+        let instances = [fixtures::instance("staging-1"), fixtures::instance("staging-2")];
+        let next = |status: Option<&str>, is_reset| {
+            let secret = |status: &str| MasterUserSecret { arn: "arn".into(), status: status.into() };
+            let cluster = Cluster { master_user_secret: status.map(secret), ..fixtures::restored() };
+            let password = Password { is_managed: true, is_reset };
+            decide(&fixtures::plan(), Some(&cluster), &instances, &fixtures::operation_id(), password, 0)
+        };
+        assert_eq!(next(None, false), Decision::ResetMasterPassword);
+        for status in [None, Some("creating"), Some("rotating"), Some("something new")] {
+            assert!(matches!(next(status, true), Decision::Wait { .. }), "{status:?}");
+        }
+        assert!(matches!(next(Some("creating"), false), Decision::Wait { .. }), "asked by an earlier try");
+        assert_eq!(next(Some("active"), true), Decision::TryLogin);
+        assert!(matches!(next(Some("impaired"), true), Decision::Fail(failure) if failure.what.contains("impaired")));
     }
 
     #[test]
@@ -148,7 +190,8 @@ mod tests {
             matches!(next(Some(&fixtures::restored()), &instances, false), Decision::Fail(failure) if failure.what.contains("incompatible-network"))
         );
         assert!(matches!(next(None, &[], false), Decision::Wait { .. }), "just made, not visible yet");
-        let late = decide(&fixtures::plan(), None, &[], &fixtures::operation_id(), false, wait::VISIBLE_SECONDS);
+        let password = Password { is_managed: false, is_reset: false };
+        let late = decide(&fixtures::plan(), None, &[], &fixtures::operation_id(), password, wait::VISIBLE_SECONDS);
         assert!(matches!(late, Decision::Fail(_)));
         assert!(matches!(next(Some(&fixtures::cluster("staging")), &[], false), Decision::Fail(_)));
     }

@@ -58,6 +58,7 @@ pub(crate) fn cluster(id: &str) -> Cluster {
         serverless_v2: None,
         members: vec![member(2), member(1)],
         has_pending_master_password: false,
+        master_user_secret: None,
         resource_id: "cluster-OLD".into(),
         replication_source: None,
         read_replicas: vec![],

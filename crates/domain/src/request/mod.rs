@@ -44,6 +44,9 @@ pub struct Request {
     /// Scripts that run before any declared user can log in.
     #[serde(default)]
     pub masking: Option<Masking>,
+    /// RDS makes the master password and keeps it in a secret of its own, instead of ours being set.
+    #[serde(default)]
+    pub managed_master: Option<ManagedMaster>,
     /// What happens to logins that came with the snapshot and are not declared.
     #[serde(default)]
     pub inherited_logins: InheritedLogins,
@@ -72,6 +75,13 @@ impl Request {
         };
         mended == other
     }
+}
+
+/// `ManageMasterUserPassword`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManagedMaster {
+    /// `MasterUserSecretKmsKeyId`: key of the target Region for RDS's secret; `aws/secretsmanager` when not given.
+    pub kms_key_id: Option<String>,
 }
 
 /// Which snapshot of the source cluster.
@@ -208,6 +218,8 @@ pub const FIELDS: &[&str] = &[
     "retention",
     "verify",
     "masking",
+    "manage_master_user_password",
+    "master_user_secret_kms_key_id",
     "inherited_logins",
     "keep_logins",
     "tags",
@@ -271,6 +283,7 @@ pub fn parse(input: &Value, defaults: &Defaults) -> Result<Request, Vec<Problem>
     let retention = retention(&mut fields);
     let verify = verify::read(&mut fields);
     let masking = masking::read(&mut fields, defaults.masking_folder.as_deref());
+    let managed_master = managed_master(&mut fields);
     let inherited_logins = match fields.text("inherited_logins").as_deref() {
         None | Some("lock") => InheritedLogins::Lock,
         Some("report") => InheritedLogins::Report,
@@ -309,11 +322,25 @@ pub fn parse(input: &Value, defaults: &Defaults) -> Result<Request, Vec<Problem>
         retention,
         verify,
         masking,
+        managed_master,
         inherited_logins,
         keep_logins,
         tags,
         plan_only,
     })
+}
+
+fn managed_master(fields: &mut Fields<'_>) -> Option<ManagedMaster> {
+    let managed = fields.flag("manage_master_user_password").unwrap_or(false);
+    let kms_key_id = fields.text("master_user_secret_kms_key_id");
+    if let Some(key) = kms_key_id.as_ref().filter(|_| !managed) {
+        fields.problem(
+            "master_user_secret_kms_key_id",
+            key,
+            "a key only together with manage_master_user_password: true",
+        );
+    }
+    managed.then_some(ManagedMaster { kms_key_id })
 }
 
 fn required_id<T: for<'a> TryFrom<&'a str, Error = crate::ids::IdError>>(
