@@ -135,6 +135,26 @@ def test_a_restore_that_fails(world):
     assert world.cluster()["Status"] == "incompatible-restore", "what a person looks at stays"
 
 
+def test_a_failure_is_told_as_it_is_when_its_message_does_not_go_out(world):
+    """Protection is on again and the lock released when publishing fails once: the next attempt says the same, and tries nothing without the lock."""
+    world.stack.fault(service="rds", action="DeleteDBInstance", code="AccessDenied", status=403, message="not authorized")
+    world.stack.fault(service="sns", action="Publish", code="InternalFailure", status=500)
+    run = world.run({}, name="denied-1")
+    checks.check_execution(run, checks.way_until("DeleteCluster"), "AccessDenied")
+    assert checks.retries(run) == ["ServiceUnavailable"], "of the message, and of nothing else"
+    assert world.cluster()["DeletionProtection"] and run.item["replaced"]["protected_again"]
+    modified = [call["parameters"]["DeletionProtection"] for call in world.calls("rds", action="ModifyDBCluster")]
+    assert modified == ["false", "true"]
+    (message,), published = world.messages(), world.published()[-1]
+    text = published["default"]
+    for words in ("This is a repeat", "Failed step  delete-cluster", "Reason       AccessDenied", "it is protected again"):
+        assert words in text, f"{words!r} in\n{text}"
+    assert "could NOT" not in text and message["body"]["is_repeat"]
+    assert (run.item["error"]["step"], run.item["error"]["name"]) == ("delete-cluster", "AccessDenied")
+    checks.check_audit(world)
+    checks.check_lock_free(world)
+
+
 def test_a_failed_restore_goes_on_where_it_stopped(world):
     """Started again under its operation_id, a failed operation makes no second copy, deletes nothing again and succeeds."""
     request = {"operation_id": "night-7"}

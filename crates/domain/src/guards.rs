@@ -123,14 +123,15 @@ pub fn as_failure(name: ErrorName, begins: &str, refusals: &[Refusal], untouched
 }
 
 /// Whether deletion protection has to be turned on again: this operation turned it off and stopped before the cluster
-/// was gone. A describe that says "on" is not believed until the call is old enough to be seen in it; turning on what is
-/// on changes nothing.
+/// was gone. A describe that says "on" is not believed until the call is old enough to be seen in it, unless this
+/// operation has turned it on since; turning on what is on changes nothing.
 pub fn needs_protection_again(replaced: &Replaced, target: Option<&Cluster>, now: Instant) -> bool {
     let Some(off_at) = replaced.protection_off_at.as_deref().and_then(parse_timestamp) else { return false };
+    let known_on = replaced.protected_again && !Sabotage::ProtectWithoutLock.is_on();
     target.is_some_and(|target| {
         target.resource_id == replaced.resource_id
             && replaced.settings.deletion_protection
-            && (!target.deletion_protection || seconds_between(off_at, now) < VISIBLE_SECONDS)
+            && (!target.deletion_protection || (!known_on && seconds_between(off_at, now) < VISIBLE_SECONDS))
             && status::cluster(&target.status) != status::Class::Deleting
     })
 }
@@ -233,6 +234,10 @@ mod tests {
             needs_protection_again(&replaced, Some(&cluster("staging")), now),
             "a look that may be older than the call"
         );
+        replaced.protected_again = true;
+        assert!(!needs_protection_again(&replaced, Some(&cluster("staging")), now), "turned on again since");
+        assert!(needs_protection_again(&replaced, Some(&target), now), "somebody has turned it off since");
+        replaced.protected_again = false;
         target.status = "deleting".into();
         assert!(!needs_protection_again(&replaced, Some(&target), now), "too late");
         target.status = "available".into();

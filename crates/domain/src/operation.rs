@@ -149,7 +149,7 @@ pub struct Replaced {
     /// When this operation called `DeleteDBCluster`, written before the call.
     #[serde(default)]
     pub deletion_called_at: Option<String>,
-    /// Whether its deletion protection was turned on again, because the operation stopped before deleting it.
+    /// Whether its deletion protection was turned on again after that, because the operation stopped before deleting it.
     #[serde(default)]
     pub protected_again: bool,
 }

@@ -22,11 +22,15 @@ pub enum Sabotage {
     SkipPasswordReset,
     MaskWhileOpen,
     KeepMaskedOverRestore,
+    ProtectWithoutLock,
+    TakeLockBeforeRecording,
+    LeaveFormerRunning,
+    ForgetFailedStep,
 }
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 21] = [
         Self::SkipTagCheck,
         Self::IgnoreMembers,
         Self::AlreadyExistsIsDone,
@@ -44,6 +48,10 @@ impl Sabotage {
         Self::SkipPasswordReset,
         Self::MaskWhileOpen,
         Self::KeepMaskedOverRestore,
+        Self::ProtectWithoutLock,
+        Self::TakeLockBeforeRecording,
+        Self::LeaveFormerRunning,
+        Self::ForgetFailedStep,
     ];
 
     /// Whether this defect is switched on.

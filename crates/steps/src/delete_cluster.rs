@@ -206,6 +206,7 @@ async fn act(
         Decision::TurnOffProtection => {
             if let Some(replaced) = &mut operation.replaced {
                 replaced.protection_off_at = Some(timestamp(context.clock.now()));
+                replaced.protected_again = false;
                 context.store.save(operation, context.clock.now()).await?;
             }
             let detail = json!({ "deletion_protection": false });

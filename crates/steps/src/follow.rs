@@ -10,6 +10,7 @@ use aurora_restore_core::domain::operation::{FailedStep, Operation, Status};
 use aurora_restore_core::domain::outcome::{Outcome, StepOutput};
 use aurora_restore_core::domain::plan::Plan;
 use aurora_restore_core::domain::request::Request;
+use aurora_restore_core::domain::sabotage::Sabotage;
 use aurora_restore_core::domain::step::Step;
 use aurora_restore_core::{Context, StepError};
 use serde::Deserialize;
@@ -118,7 +119,11 @@ pub(crate) async fn conclude(
         Err(error) => {
             let error = with_what_is_left(error, &operation);
             let message = error.to_string();
-            operation.error = Some(FailedStep { step, name: error.name().to_string(), message });
+            // What ended the operation is what is told, not that the telling of it failed once.
+            let is_known = step == Step::Notify && operation.error.is_some() && !Sabotage::ForgetFailedStep.is_on();
+            if !is_known {
+                operation.error = Some(FailedStep { step, name: error.name().to_string(), message });
+            }
             // The step's own error is the one to tell; that it could not be recorded is in the log, and the state
             // machine's failure path brings the error along.
             if let Err(unrecorded) = context.store.save(&mut operation, context.clock.now()).await {

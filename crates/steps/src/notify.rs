@@ -6,6 +6,7 @@
 
 use crate::follow::{Answer, conclude};
 use crate::preflight::Envelope;
+use aurora_restore_core::domain::cloud::Cluster;
 use aurora_restore_core::domain::failure::{ErrorName, Failure};
 use aurora_restore_core::domain::guards::needs_protection_again;
 use aurora_restore_core::domain::ids::OperationId;
@@ -57,6 +58,9 @@ pub async fn run(context: &Context, step: Step, input: Value) -> Result<StepOutp
     };
     // What the outcome rests on is decided before the step is noted as begun, which changes `step`.
     let failed = error.map(|error| error.at(&operation));
+    if let Some(failed) = &failed {
+        operation.error = Some(failed.clone());
+    }
     operation.begin_step(step, now);
     let answer = work(context, &mut operation, failed).await;
     conclude(context, step, operation, answer).await
@@ -167,7 +171,10 @@ async fn work(context: &Context, operation: &mut Operation, failed: Option<Faile
     }
     let told = earlier.map(|earlier| earlier.outcome);
     let mut failed = failed;
+    // What an earlier attempt did about the protection was recorded with the outcome, before it released the lock; without
+    // the lock nothing can be changed any more.
     if outcome == Status::Failed
+        && (!is_repeat || Sabotage::ProtectWithoutLock.is_on())
         && let Some(note) = protect_again(context, operation).await?
         && let Some(failed) = &mut failed
     {
@@ -202,7 +209,8 @@ async fn protect_again(context: &Context, operation: &mut Operation) -> Result<O
     let protected = async {
         let target = context.rds.cluster(&id).await?;
         if !needs_protection_again(replaced, target.as_ref(), context.clock.now()) {
-            return Ok(target.is_some_and(|target| target.deletion_protection));
+            let is_it = |target: &Cluster| target.deletion_protection && target.resource_id == replaced.resource_id;
+            return Ok(target.as_ref().is_some_and(is_it));
         }
         let call = context.rds.set_deletion_protection(&id, true);
         let detail = json!({ "deletion_protection": true });

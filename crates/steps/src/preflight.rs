@@ -16,7 +16,7 @@ use aurora_restore_core::domain::ids::OperationId;
 use aurora_restore_core::domain::lock::{self, Lock, Owner};
 use aurora_restore_core::domain::naming;
 use aurora_restore_core::domain::notification::left_behind;
-use aurora_restore_core::domain::operation::{self, ClusterState, FailedStep, Operation, Replaced, Status};
+use aurora_restore_core::domain::operation::{self, ClusterState, FailedStep, Operation, Status};
 use aurora_restore_core::domain::outcome::StepOutput;
 use aurora_restore_core::domain::plan::{self, Base, Plan};
 use aurora_restore_core::domain::request::{Request, SnapshotSelector, parse};
@@ -123,7 +123,7 @@ async fn open(
         former: known.executions_so_far(),
         plan: known.plan,
         copy: known.copy,
-        replaced: known.replaced.map(|replaced| Replaced { protected_again: false, ..replaced }),
+        replaced: known.replaced,
         // The secret may have changed since: the password is set once more, which changes nothing if it has not.
         cluster: known.cluster.map(|cluster| ClusterState {
             master_password_reset_at: None,
