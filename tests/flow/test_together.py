@@ -63,7 +63,9 @@ def test_a_stopped_execution_does_not_hold_its_lock(world):
     assert run.status == "SUCCEEDED", run.cause
     (taken,) = [record for record in run.audit if record["action"] == "aurora-restore:LockTakenOver"]
     assert taken["detail"]["former"]["owner"] == "stopped-1" and taken["detail"]["former"]["owner_execution_arn"] == arn
-    assert [lock["fence"] for lock in world.locks()] == [2]
+    assert taken["detail"]["fence"] == 2 and [lock["fence"] for lock in world.locks()] == [2]
+    stopped = world.state_item("stopped-1")
+    assert (stopped["status"], stopped["error"]["name"]) == ("aborted", "Aborted") and "next-1" in stopped["error"]["message"]
     checks.check_lock_free(world)
 
 

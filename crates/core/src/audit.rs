@@ -4,15 +4,15 @@
 //! transaction with the record that is appended: two functions at work at the same moment cannot append after the same
 //! record, so a chain never forks. The audit table itself is only ever added to.
 
-use crate::aws::aws_error;
+use crate::aws::{AwsError, aws_error};
 use crate::clock::Clock;
 use crate::error::StepError;
-use crate::store::{Store, read, refused_conditions};
+use crate::store::{Store, changed_meanwhile, read, refused_conditions};
 use aurora_restore_domain::audit::{Entry, Record};
 use aurora_restore_domain::failure::{ErrorName, Failure};
 use aurora_restore_domain::ids::OperationId;
 use aurora_restore_domain::operation::{EXPIRES_AFTER_SECONDS, Operation};
-use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::builders::PutBuilder;
 use aws_sdk_dynamodb::types::{self, AttributeValue, TransactWriteItem};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -50,7 +50,7 @@ impl Audit {
     /// # Errors
     /// What DynamoDB says; `StateConflict` when others took the place every time.
     pub async fn append(&self, operation_id: &OperationId, entry: Entry) -> Result<Record, StepError> {
-        self.write(operation_id, entry, None, None).await
+        self.write(operation_id, entry, None, Along::Nothing).await
     }
 
     /// The same right after `last`, which this function appended a moment ago: most often nothing came between, and
@@ -64,7 +64,7 @@ impl Audit {
         entry: Entry,
         last: Record,
     ) -> Result<Record, StepError> {
-        self.write(operation_id, entry, Some(last), None).await
+        self.write(operation_id, entry, Some(last), Along::Nothing).await
     }
 
     /// Appends `entry` to the operation's chain only while `operation` has the lock that it took, in one transaction
@@ -73,7 +73,21 @@ impl Audit {
     /// # Errors
     /// `TargetLocked` when it has not; else as [`Audit::append`].
     pub async fn append_under_lock(&self, operation: &Operation, entry: Entry) -> Result<Record, StepError> {
-        self.write(&operation.operation_id, entry, None, Some(operation)).await
+        self.write(&operation.operation_id, entry, None, Along::LockOf(operation)).await
+    }
+
+    /// Appends `entry` to the operation's chain in one transaction with `writes` to the state table: what is recorded
+    /// is done, and what is done is recorded, once, wherever the function is killed.
+    ///
+    /// # Errors
+    /// `StateConflict` when a condition of `writes` does not hold; else as [`Audit::append`].
+    pub(crate) async fn append_with(
+        &self,
+        operation_id: &OperationId,
+        entry: Entry,
+        writes: Vec<PutBuilder>,
+    ) -> Result<Record, StepError> {
+        self.write(operation_id, entry, None, Along::Writes(&writes)).await
     }
 
     async fn write(
@@ -81,7 +95,7 @@ impl Audit {
         operation_id: &OperationId,
         entry: Entry,
         mut known: Option<Record>,
-        owner: Option<&Operation>,
+        along: Along<'_>,
     ) -> Result<Record, StepError> {
         let mut attempted: Option<Record> = None;
         for _ in 0..ATTEMPTS {
@@ -101,17 +115,18 @@ impl Audit {
             let previous = last.as_ref().map(|record| (record.timestamp, record.hash.as_str()));
             let now = i64::try_from(self.clock.now().unix_timestamp_nanos() / 1000).unwrap_or(i64::MAX);
             let record = Record::chain(operation_id, entry, previous, now);
-            match self.put(&record, last.as_ref(), owner).await? {
+            // The end of a call that nobody recorded brings nothing along that is written only once.
+            let along = if is_orphan { along.of_orphan() } else { along };
+            match self.put(&record, last.as_ref(), along).await? {
                 Put::Appended if is_orphan => known = Some(record),
                 Put::Appended => return Ok(record),
                 Put::Taken if is_orphan => {}
                 Put::Taken => attempted = Some(record),
-                // Says who has it; when it is back by now, the next attempt finds out.
-                Put::NotTheOwner => {
-                    if let Some(owner) = owner {
-                        self.store.check_lock(owner).await?;
-                    }
-                }
+                Put::NotAlong(error) => match along {
+                    // Says who has it; when it is back by now, the next attempt finds out.
+                    Along::LockOf(owner) => self.store.check_lock(owner).await?,
+                    Along::Nothing | Along::Writes(_) => return Err(changed_meanwhile(error)),
+                },
             }
         }
         Err(Failure::new(
@@ -142,7 +157,7 @@ impl Audit {
     }
 
     /// Appends `record` after `last`.
-    async fn put(&self, record: &Record, last: Option<&Record>, owner: Option<&Operation>) -> Result<Put, StepError> {
+    async fn put(&self, record: &Record, last: Option<&Record>, along: Along<'_>) -> Result<Put, StepError> {
         let key = head_key(&record.operation_id);
         let expires_at = self.clock.now().unix_timestamp() + EXPIRES_AFTER_SECONDS;
         let head = Head { operation_id: key.clone(), last: record.clone(), expires_at };
@@ -160,43 +175,63 @@ impl Audit {
                 .expression_attribute_values(":hash", AttributeValue::S(last.hash.clone())),
         };
         let unwritable = |error| unwritable(&record.operation_id, error);
-        let mut items = Vec::with_capacity(3);
-        for put in [appended, moved] {
+        let mut puts = vec![appended, moved];
+        let mut check = None;
+        match along {
+            Along::Nothing => {}
+            Along::LockOf(owner) => check = self.store.lock_condition(owner),
+            Along::Writes(writes) => puts.extend(writes.iter().cloned()),
+        }
+        let mut items = Vec::with_capacity(4);
+        for put in puts {
             items.push(TransactWriteItem::builder().put(put.build().map_err(unwritable)?).build());
         }
-        if let Some(check) = owner.and_then(|owner| self.store.lock_condition(owner)) {
+        if let Some(check) = check {
             items.push(TransactWriteItem::builder().condition_check(check.build().map_err(unwritable)?).build());
         }
-        match self.store.client.transact_write_items().set_transact_items(Some(items)).send().await {
-            Ok(_) => Ok(Put::Appended),
-            Err(error) => match error.as_service_error().and_then(refusal) {
-                Some(refusal) => Ok(refusal),
-                None => {
-                    let resource = format!("{}/{}", self.table, record.operation_id);
-                    Err(aws_error("dynamodb:TransactWriteItems", resource, error).into())
-                }
-            },
+        let Err(error) = self.store.client.transact_write_items().set_transact_items(Some(items)).send().await else {
+            return Ok(Put::Appended);
+        };
+        let refused = error.as_service_error().map(refused_conditions).unwrap_or_default();
+        let resource = format!("{}/{}", self.table, record.operation_id);
+        let error = aws_error("dynamodb:TransactWriteItems", resource, error);
+        match refused[..] {
+            [_, _, ref along @ ..] if along.contains(&true) => Ok(Put::NotAlong(error)),
+            [true, ..] | [_, true, ..] => Ok(Put::Taken),
+            _ => Err(error.into()),
+        }
+    }
+}
+
+/// What goes along with a record, in its transaction.
+#[derive(Debug, Clone, Copy)]
+enum Along<'a> {
+    Nothing,
+    /// The condition that this operation has the lock that it took.
+    LockOf(&'a Operation),
+    /// Writes to the state table.
+    Writes(&'a [PutBuilder]),
+}
+
+impl Along<'_> {
+    /// What goes along with the end of a call that nobody recorded, before the record itself.
+    fn of_orphan(self) -> Self {
+        match self {
+            Self::Nothing | Self::Writes(_) => Self::Nothing,
+            Self::LockOf(owner) => Self::LockOf(owner),
         }
     }
 }
 
 /// How an attempt to append ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 enum Put {
     Appended,
     /// Someone else wrote at the same place.
     Taken,
-    /// The lock is not, or no longer, the operation's.
-    NotTheOwner,
-}
-
-/// Why a transaction was cancelled, if by one of our conditions: the lock's is its third.
-fn refusal(error: &TransactWriteItemsError) -> Option<Put> {
-    match refused_conditions(error)[..] {
-        [_, _, true] => Some(Put::NotTheOwner),
-        [true, ..] | [_, true, ..] => Some(Put::Taken),
-        _ => None,
-    }
+    /// A condition of what goes along does not hold: the lock is not, or no longer, the operation's, or an item was
+    /// changed meanwhile.
+    NotAlong(AwsError),
 }
 
 fn head_key(operation_id: &OperationId) -> String {

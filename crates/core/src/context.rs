@@ -9,10 +9,11 @@ use crate::secrets::Secrets;
 use crate::store::Store;
 use aurora_restore_domain::audit::{Entry, Phase, Record};
 use aurora_restore_domain::ids::Region;
+use aurora_restore_domain::lock::Lock;
 use aurora_restore_domain::operation::Operation;
 use aurora_restore_domain::sabotage::Sabotage;
 use aws_config::SdkConfig;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::any::Any;
 use std::sync::Arc;
 
@@ -167,6 +168,36 @@ impl Context {
     ) -> Result<(), StepError> {
         let entry = self.entry(Phase::Event, operation, action, resource, detail);
         self.audit.append(&operation.operation_id, entry).await.map(drop)
+    }
+
+    /// Takes over the lock that was `seen`, whose owner is over, in one transaction with the record of it and, where it is
+    /// still open, the end of the operation that had it (`closed`). Returns the new fencing number.
+    ///
+    /// # Errors
+    /// `StateConflict` when the lock or that operation was changed meanwhile; else the audit trail's.
+    pub async fn take_lock_over(
+        &self,
+        operation: &Operation,
+        target: &str,
+        seen: &Lock,
+        closed: Option<&Operation>,
+    ) -> Result<u64, StepError> {
+        let now = self.clock.now();
+        let lock = Lock::taken(target, operation, Some(seen), now);
+        if Sabotage::TakeLockBeforeRecording.is_on() {
+            self.store.take_lock(target, operation, Some(seen), now).await?;
+        }
+        let mut writes = match Sabotage::TakeLockBeforeRecording.is_on() {
+            true => vec![],
+            false => vec![self.store.taking_over(&lock, seen)?],
+        };
+        if let Some(closed) = closed.filter(|_| !Sabotage::LeaveFormerRunning.is_on()) {
+            writes.push(self.store.closing(closed, now)?);
+        }
+        let detail = json!({ "former": seen, "fence": lock.fence });
+        let entry = self.entry(Phase::Event, operation, "aurora-restore:LockTakenOver", target, detail);
+        self.audit.append_with(&operation.operation_id, entry, writes).await?;
+        Ok(lock.fence)
     }
 
     fn entry(&self, phase: Phase, operation: &Operation, action: &str, resource: &str, detail: Value) -> Entry {

@@ -3,13 +3,14 @@
 use crate::aws::aws_error;
 use crate::error::StepError;
 use crate::store::{Store, conflict, read};
+use aurora_restore_domain::Instant;
 use aurora_restore_domain::failure::{ErrorName, Failure};
 use aurora_restore_domain::lock::{Lock, is_mine};
 use aurora_restore_domain::operation::{Operation, lock_key};
 use aurora_restore_domain::sabotage::Sabotage;
-use aurora_restore_domain::{Instant, timestamp};
-use aws_sdk_dynamodb::types::builders::ConditionCheckBuilder;
-use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck};
+use aws_sdk_dynamodb::types::builders::{ConditionCheckBuilder, PutBuilder};
+use aws_sdk_dynamodb::types::{self, AttributeValue, ConditionCheck};
+use std::collections::HashMap;
 
 impl Store {
     /// Reads the lock on `target` (`<region>#<cluster>`).
@@ -30,7 +31,7 @@ impl Store {
         answer.item.map(|item| read(item, &key)).transpose()
     }
 
-    /// Takes the lock on `target` for `operation`, over exactly the lock that was `seen`. Returns the new fencing
+    /// Takes the free lock on `target` for `operation`, over exactly the lock that was `seen`. Returns the new fencing
     /// number.
     ///
     /// # Errors
@@ -42,18 +43,8 @@ impl Store {
         seen: Option<&Lock>,
         now: Instant,
     ) -> Result<u64, StepError> {
-        let lock = Lock {
-            operation_id: lock_key(target),
-            owner: operation.operation_id.clone(),
-            owner_execution_arn: operation.execution_arn.clone(),
-            fence: seen.map_or(1, |lock| lock.fence + 1),
-            held: true,
-            taken_at: timestamp(now),
-        };
-        let item = serde_dynamo::to_item(&lock).map_err(|error| {
-            StepError::caused_by(Failure::new(ErrorName::Internal, "the lock cannot be written"), error)
-        })?;
-        let mut call = self.client.put_item().table_name(&self.table).set_item(Some(item));
+        let lock = Lock::taken(target, operation, seen, now);
+        let mut call = self.client.put_item().table_name(&self.table).set_item(Some(lock_item(&lock)?));
         call = match seen {
             None => call.condition_expression("attribute_not_exists(operation_id)"),
             Some(seen) => call
@@ -64,6 +55,16 @@ impl Store {
             .await
             .map_err(|error| conflict(aws_error("dynamodb:PutItem", self.item(&lock.operation_id), error)))?;
         Ok(lock.fence)
+    }
+
+    /// The write that takes a held lock over, over exactly the lock that was `seen`, for a transaction.
+    pub(crate) fn taking_over(&self, lock: &Lock, seen: &Lock) -> Result<PutBuilder, StepError> {
+        Ok(types::Put::builder()
+            .table_name(&self.table)
+            .set_item(Some(lock_item(lock)?))
+            .condition_expression("fence = :fence AND held = :held")
+            .expression_attribute_values(":fence", AttributeValue::N(seen.fence.to_string()))
+            .expression_attribute_values(":held", AttributeValue::Bool(true)))
     }
 
     /// Checks that `operation` still has the lock that it took: an execution that was thought dead must not act.
@@ -154,4 +155,9 @@ impl Store {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+fn lock_item(lock: &Lock) -> Result<HashMap<String, AttributeValue>, StepError> {
+    serde_dynamo::to_item(lock)
+        .map_err(|error| StepError::caused_by(Failure::new(ErrorName::Internal, "the lock cannot be written"), error))
 }

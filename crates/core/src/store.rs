@@ -109,12 +109,19 @@ impl Store {
         Ok(())
     }
 
+    /// The write of an operation that has ended over the version that was read, for a transaction.
+    pub(crate) fn closing(&self, operation: &Operation, now: Instant) -> Result<PutBuilder, StepError> {
+        let next = Operation { version: operation.version + 1, updated_at: timestamp(now), ..operation.clone() };
+        Ok(types::Put::builder()
+            .table_name(&self.table)
+            .set_item(Some(item(&next)?))
+            .condition_expression("version = :read")
+            .expression_attribute_values(":read", AttributeValue::N(operation.version.to_string())))
+    }
+
     async fn put(&self, operation: &Operation, condition: &str, read: Option<u64>) -> Result<(), StepError> {
         let id = operation.operation_id.as_str();
-        let mut item: HashMap<String, AttributeValue> =
-            serde_dynamo::to_item(operation).map_err(|error| unreadable(id, "written", error))?;
-        // A NULL key attribute of an index is refused by DynamoDB; an absent one leaves the item out of the index.
-        item.retain(|_, value| !matches!(value, AttributeValue::Null(_)));
+        let item = item(operation)?;
         let values = read.map(|read| HashMap::from([(":read".to_owned(), AttributeValue::N(read.to_string()))]));
         let holds_lock = operation.status == Status::Running && operation.fence.is_some();
         match self.lock_condition(operation).filter(|_| holds_lock) {
@@ -164,6 +171,14 @@ impl Store {
     }
 }
 
+fn item(operation: &Operation) -> Result<HashMap<String, AttributeValue>, StepError> {
+    let mut item: HashMap<String, AttributeValue> = serde_dynamo::to_item(operation)
+        .map_err(|error| unreadable(operation.operation_id.as_str(), "written", error))?;
+    // A NULL key attribute of an index is refused by DynamoDB; an absent one leaves the item out of the index.
+    item.retain(|_, value| !matches!(value, AttributeValue::Null(_)));
+    Ok(item)
+}
+
 /// Which items of a cancelled transaction were refused by their condition, or by somebody's write at the same moment.
 pub(crate) fn refused_conditions(error: &TransactWriteItemsError) -> Vec<bool> {
     let TransactWriteItemsError::TransactionCanceledException(cancelled) = error else { return vec![] };
@@ -179,7 +194,7 @@ pub(crate) fn conflict(error: AwsError) -> StepError {
     }
 }
 
-fn changed_meanwhile(error: AwsError) -> StepError {
+pub(crate) fn changed_meanwhile(error: AwsError) -> StepError {
     let what = format!("{} was changed by someone else meanwhile", error.resource);
     StepError::caused_by(Failure::new(ErrorName::StateConflict, what), error)
 }

@@ -3,6 +3,7 @@ use crate::audit::Audit;
 use crate::aws::replay::Wire;
 use crate::clock::Clock;
 use aurora_restore_domain::audit::{Entry, Phase};
+use aurora_restore_domain::lock::Lock;
 use aurora_restore_domain::operation::{CopyState, FailedStep, Replaced};
 use aurora_restore_domain::plan::ClusterSettings;
 use aurora_restore_domain::request::{InstanceSpec, ServerlessV2};
@@ -239,6 +240,63 @@ async fn a_call_is_announced_only_under_its_own_lock() {
     let audit = Audit::new(store(&wire), "audit", Clock::fixed(NOW));
     let refused = audit.append_under_lock(&operation, entry()).await.unwrap_err();
     assert_eq!(refused.name(), ErrorName::TargetLocked, "{refused}");
+}
+
+/// A held lock is taken over, its record written and the operation that had it closed: all of it, or nothing.
+#[tokio::test]
+async fn a_takeover_its_record_and_the_end_of_the_former_are_one_write() {
+    let lock = |owner: &str, execution: &str, fence: u64| Lock {
+        operation_id: "lock#us-west-2#staging".into(),
+        owner: OperationId::try_from(owner).unwrap(),
+        owner_execution_arn: Some(execution.into()),
+        fence,
+        held: true,
+        taken_at: "2026-11-21T11:00:00.000Z".into(),
+    };
+    let (seen, former) = (lock("op-0", "arn:old", 3), Operation { version: 7, status: Status::Aborted, ..operation() });
+    let taken = Lock::taken("us-west-2#staging", &operation(), Some(&seen), NOW);
+    assert_eq!((taken.owner.as_str(), taken.fence, taken.held), ("op-1", 4, true));
+    let append = async |wire: &Wire| {
+        let store = store(wire);
+        let writes = vec![store.taking_over(&taken, &seen).unwrap(), store.closing(&former, NOW).unwrap()];
+        let audit = Audit::new(store, "audit", Clock::fixed(NOW));
+        audit.append_with(&OperationId::try_from("op-1").unwrap(), event(), writes).await
+    };
+
+    let wire = Wire::new([(200, "{}"), (200, "{}")]);
+    append(&wire).await.unwrap();
+    let items = asked(&wire, 1)["TransactItems"].clone();
+    assert_eq!(items.as_array().unwrap().len(), 4, "{items}");
+    let (over, closed) = (&items[2]["Put"], &items[3]["Put"]);
+    assert_eq!(over["ConditionExpression"], "fence = :fence AND held = :held");
+    assert_eq!(
+        (&over["ExpressionAttributeValues"][":fence"]["N"], &over["Item"]["fence"]["N"]),
+        (&json!("3"), &json!("4"))
+    );
+    assert_eq!(
+        (&closed["ExpressionAttributeValues"][":read"]["N"], &closed["Item"]["version"]["N"]),
+        (&json!("7"), &json!("8"))
+    );
+    assert_eq!(closed["Item"]["status"]["S"], "aborted");
+
+    // Somebody else took it over, or the former wrote, at the same moment: nothing is written, the step looks again.
+    for reasons in [["None", "None", "ConditionalCheckFailed", "None"], ["None", "None", "None", "TransactionConflict"]]
+    {
+        let reasons = reasons.map(|code| json!({ "Code": code }));
+        let refused = json!({ "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
+            "message": "Transaction cancelled", "CancellationReasons": reasons });
+        let wire = Wire::new([(200, "{}"), (400, &refused.to_string())]);
+        assert_eq!(append(&wire).await.unwrap_err().name(), ErrorName::StateConflict);
+    }
+
+    // A call that nobody finished is closed before, by a write of its own: the lock is taken once.
+    let wire = Wire::new([(200, "{}"), (200, "{}")]);
+    self::append(&wire, entry()).await.unwrap();
+    let (_, begun) = puts(&wire, 1);
+    let wire = Wire::new([(200, &ends_with(&begun)), (200, "{}"), (200, "{}")]);
+    append(&wire).await.unwrap();
+    let sizes = [1, 2].map(|index| asked(&wire, index)["TransactItems"].as_array().unwrap().len());
+    assert_eq!(sizes, [2, 4]);
 }
 
 #[tokio::test]

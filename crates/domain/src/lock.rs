@@ -2,8 +2,9 @@
 
 use crate::failure::{ErrorName, Failure};
 use crate::ids::OperationId;
+use crate::operation::{Operation, lock_key};
 use crate::sabotage::Sabotage;
-use crate::{Instant, parse_timestamp, seconds_between};
+use crate::{Instant, parse_timestamp, seconds_between, timestamp};
 use serde::{Deserialize, Serialize};
 
 /// How long a lock of steps invoked by hand holds without an execution that could be asked, in seconds.
@@ -24,6 +25,20 @@ pub struct Lock {
     pub held: bool,
     /// RFC 3339.
     pub taken_at: String,
+}
+
+impl Lock {
+    /// The lock on `target` (`<region>#<cluster>`) as `operation` takes it over what was `seen`.
+    pub fn taken(target: &str, operation: &Operation, seen: Option<&Self>, now: Instant) -> Self {
+        Self {
+            operation_id: lock_key(target),
+            owner: operation.operation_id.clone(),
+            owner_execution_arn: operation.execution_arn.clone(),
+            fence: seen.map_or(1, |lock| lock.fence + 1),
+            held: true,
+            taken_at: timestamp(now),
+        }
+    }
 }
 
 /// What is known of a lock's owner.

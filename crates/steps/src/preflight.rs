@@ -346,25 +346,33 @@ async fn take_lock(
     decision: lock::Decision,
 ) -> Result<(), StepError> {
     let target = operation.target.clone().unwrap_or_default();
-    if decision == lock::Decision::Mine {
-        operation.fence = seen.map(|lock| lock.fence);
-        return Ok(());
-    }
-    let fence = context.store.take_lock(&target, operation, seen.as_ref(), context.clock.now()).await?;
-    operation.fence = Some(fence);
-    if decision == lock::Decision::TakeOver {
-        close_former(context, operation, seen.as_ref()).await?;
-        context.record_event(operation, "aurora-restore:LockTakenOver", &target, json!({ "former": seen })).await?;
-    }
+    operation.fence = match (decision, seen) {
+        (lock::Decision::Mine, seen) => seen.map(|lock| lock.fence),
+        (lock::Decision::TakeOver, Some(seen)) => {
+            let closed = former_closed(context, operation, &seen).await?;
+            Some(context.take_lock_over(operation, &target, &seen, closed.as_ref()).await?)
+        }
+        (lock::Decision::Take | lock::Decision::TakeOver | lock::Decision::Refuse(_), seen) => {
+            Some(context.store.take_lock(&target, operation, seen.as_ref(), context.clock.now()).await?)
+        }
+    };
     Ok(())
 }
 
-/// Closes the operation whose execution is over without having closed it: stopped by a person, or timed out.
-async fn close_former(context: &Context, operation: &Operation, seen: Option<&Lock>) -> Result<(), StepError> {
-    let Some(lock) = seen.filter(|lock| lock.owner != operation.operation_id) else { return Ok(()) };
-    let Some(mut former) = context.store.find(&lock.owner).await? else { return Ok(()) };
+/// The operation whose execution is over without having closed it (stopped by a person, or timed out), closed. `None`
+/// when there is nothing to close: it ended by itself, it is this one, or another execution goes on with it.
+async fn former_closed(context: &Context, operation: &Operation, lock: &Lock) -> Result<Option<Operation>, StepError> {
+    if lock.owner == operation.operation_id {
+        return Ok(None);
+    }
+    let Some(mut former) = context.store.find(&lock.owner).await? else { return Ok(None) };
     if former.status != Status::Running {
-        return Ok(());
+        return Ok(None);
+    }
+    // That the lock's owner is over says nothing of an execution that has gone on with its operation since.
+    let is_the_owners = former.execution_arn == lock.owner_execution_arn;
+    if !is_the_owners && !is_over(context, former.execution_arn.as_deref()).await? {
+        return Ok(None);
     }
     let now = context.clock.now();
     let message = format!(
@@ -375,7 +383,7 @@ async fn close_former(context: &Context, operation: &Operation, seen: Option<&Lo
     former.error = Some(FailedStep { step: former.step, name: "Aborted".into(), message });
     former.status = Status::Aborted;
     former.finished_at = Some(timestamp(now));
-    context.store.save(&mut former, now).await
+    Ok(Some(former))
 }
 
 async fn owner(context: &Context, lock: &Lock) -> Result<Owner, StepError> {
