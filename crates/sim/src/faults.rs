@@ -71,6 +71,8 @@ pub enum Chaos {
 pub struct Plan {
     /// By number of the call.
     pub calls: BTreeMap<u32, CallFault>,
+    /// By what is called, and the how manieth time.
+    pub named: BTreeMap<(&'static str, u32), CallFault>,
     /// By number of the invocation.
     pub invocations: BTreeMap<u32, InvocationFault>,
     /// Just before the call of this number.
@@ -86,6 +88,26 @@ impl Plan {
     /// One fault of one invocation.
     pub fn invocation(number: u32, fault: InvocationFault) -> Self {
         Self { invocations: BTreeMap::from([(number, fault)]), ..Self::default() }
+    }
+
+    /// Draws a call that is denied while it changes something, and what becomes of the telling of it: two faults that
+    /// numbers alone bring together once in thousands of seeds.
+    pub fn draw_denial(&mut self, rng: &mut fastrand::Rng) {
+        let taking = ["rds:DeleteDBInstance", "rds:DeleteDBCluster"];
+        let other = ["rds:CopyDBClusterSnapshot", "rds:RestoreDBClusterFromSnapshot", "rds:CreateDBInstance"];
+        let name = if rng.bool() { taking[rng.usize(0..taking.len())] } else { other[rng.usize(0..other.len())] };
+        self.named.insert((name, rng.u32(1..=2)), CallFault::Deny);
+        let faults = [
+            CallFault::Throttle(1),
+            CallFault::Fail(1),
+            CallFault::TimeoutBefore,
+            CallFault::TimeoutAfter,
+            CallFault::KillBefore,
+            CallFault::KillAfter,
+        ];
+        for number in 1..=rng.u32(0..=2) {
+            self.named.insert(("sns:Publish", number), faults[rng.usize(0..faults.len())]);
+        }
     }
 
     /// Draws a plan for a run of about `calls` calls.
@@ -141,6 +163,7 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut told = Vec::new();
         told.extend(self.calls.iter().map(|(number, fault)| format!("call {number} {fault:?}")));
+        told.extend(self.named.iter().map(|((name, number), fault)| format!("{name} no. {number} {fault:?}")));
         told.extend(self.invocations.iter().map(|(number, fault)| format!("invocation {number} {fault:?}")));
         told.extend(self.chaos.iter().map(|(number, deed)| format!("somebody at call {number} {deed:?}")));
         f.write_str(if told.is_empty() { "none" } else { "" })?;
@@ -199,13 +222,14 @@ pub fn arrive(world: &mut World, call: &Call, caller: Option<&Arc<Invocation>>) 
     if world.scene.keeps_log {
         world.log.push((step.clone(), name.clone(), call.resource()));
     }
+    let named = named_fault(world, &name);
     let known = world.sticky.iter_mut().find(|known| known.invocation == invocation && known.name == name);
-    let fault = match known.filter(|known| known.left > 0) {
+    let (fault, is_first) = match known.filter(|known| known.left > 0) {
         Some(known) => {
             known.left -= 1;
-            Some(known.fault)
+            (Some(known.fault), false)
         }
-        None => world.plan.calls.get(&number).copied(),
+        None => (world.plan.calls.get(&number).copied().or(named), true),
     };
     let Some(fault) = fault else { return Arrival::Arrived(None) };
     if fault == CallFault::Zombie {
@@ -223,7 +247,7 @@ pub fn arrive(world: &mut World, call: &Call, caller: Option<&Arc<Invocation>>) 
         | CallFault::KillAfter
         | CallFault::Zombie => 1,
     };
-    if times > 1 && world.plan.calls.contains_key(&number) {
+    if times > 1 && is_first {
         world.sticky.push(Sticky { invocation, name: name.clone(), fault, left: times - 1 });
     }
     let resource = call.resource();
@@ -250,6 +274,14 @@ pub fn arrive(world: &mut World, call: &Call, caller: Option<&Arc<Invocation>>) 
         CallFault::TimeoutAfter | CallFault::FailAfter | CallFault::KillAfter => Arrival::Arrived(Some(fault)),
         CallFault::Zombie => Arrival::Arrived(None),
     }
+}
+
+/// The fault planned for this call by its name; counts it.
+fn named_fault(world: &mut World, name: &str) -> Option<CallFault> {
+    let known = world.plan.named.keys().find(|(known, _)| *known == name)?.0;
+    let number = world.named_calls.entry(known).or_default();
+    *number += 1;
+    world.plan.named.get(&(known, *number)).copied()
 }
 
 fn refused(code: &'static str, status: u16, message: &str) -> Arrival {

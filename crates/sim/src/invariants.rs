@@ -1,6 +1,6 @@
 //! What must never happen, whatever goes wrong: judged at every change and at the end.
 
-use crate::cloud::model::{Cluster, Item, Snapshot};
+use crate::cloud::model::{Cluster, Item, Published, Snapshot};
 use crate::cloud::wire::Call;
 use crate::cloud::{Effect, World};
 use crate::scenario::{AUDIT, STATE, Scenario};
@@ -37,6 +37,14 @@ pub enum Invariant {
     ToldTwice,
     /// State, notification and cloud say the same.
     Disagree,
+    /// What people are told of the deletion protection is so at that moment.
+    ProtectionMistold,
+    /// A failure of the telling is not told in the place of what failed.
+    FailedStepMistold,
+    /// Each lock that was taken over has its record, once, by the time that the taker's execution ends.
+    TakeoverUnrecorded,
+    /// An operation whose lock was taken over is not left running when its execution is over.
+    LeftRunning,
     /// A mutating call has its begun record before it.
     Unaudited,
     /// The audit trail is one unbroken chain.
@@ -70,6 +78,15 @@ impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}: {} (at {})", self.invariant, self.what, aurora_restore_domain::timestamp(at(self.at_us)))
     }
+}
+
+/// A lock that changed hands while it was held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Takeover {
+    /// The operation that had it.
+    pub former: String,
+    /// The operation that took it, and its execution.
+    pub by: (String, String),
 }
 
 fn managed(tags: &Tags) -> bool {
@@ -246,6 +263,25 @@ fn once(world: &mut World, operation_id: &str, what: &str) {
     *count += 1;
     if *count > 1 && !world.tampered {
         world.violated(Invariant::MadeTwice, format!("{what} of operation {operation_id}"));
+    }
+}
+
+/// Judges what people are about to be told.
+pub fn judge_message(world: &mut World, message: &Published) {
+    let scene = &world.scene;
+    let place = world.regions.get(&scene.target_region);
+    let Some(target) = place.and_then(|place| place.clusters.get(&scene.target_id)) else { return };
+    let id = target.id.clone();
+    if target.protected && message.text.contains("could NOT be turned on again") {
+        let what = format!("{}: told that cluster {id} is not protected, but it is", message.execution_arn);
+        world.violated(Invariant::ProtectionMistold, what);
+    } else if !target.protected && message.text.contains("it is protected again") {
+        // The lock is released before the message goes out: another operation may be at work by now.
+        let others = holder(world).is_some_and(|(operation, _)| operation != message.operation_id);
+        if !others {
+            let what = format!("{}: told that cluster {id} is protected again, but it is not", message.execution_arn);
+            world.violated(Invariant::ProtectionMistold, what);
+        }
     }
 }
 

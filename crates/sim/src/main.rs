@@ -77,9 +77,11 @@ fn show(machine: &Machine, mut setup: Setup, every_call: bool) -> bool {
     println!("seed {}: {:?}; faults: {}", setup.seed, setup.scenario, setup.plan);
     if let Some(second) = setup.second {
         println!(
-            "a second execution after {} s, same operation: {}",
+            "a second execution {} s after {}, same operation: {}, its fault: {:?}",
             second.delay_us / 1_000_000,
-            second.same_operation
+            if second.after_stop { "the first was stopped" } else { "the first" },
+            second.same_operation,
+            second.fault
         );
     }
     let lines = if every_call { report.lines.iter().collect() } else { in_short(&report.lines) };

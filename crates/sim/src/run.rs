@@ -1,7 +1,7 @@
 //! One simulation from its setup to its report.
 
 use crate::cloud::{Cloud, Invocation, as_caller};
-use crate::faults::{Applied, CallFault, InvocationFault, Plan};
+use crate::faults::{Applied, CallFault, Chaos, InvocationFault, Plan};
 use crate::invariants::{Invariant, Verdict, Violation, at_the_end, of_execution};
 use crate::machine::{Ended, Execution, Host, Machine, walk};
 use crate::scenario::{self, Scenario};
@@ -23,12 +23,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::task::Poll;
 
 /// A second execution beside the first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Second {
     /// How long after the first it begins.
     pub delay_us: u64,
     /// Whether it asks for the same operation.
     pub same_operation: bool,
+    /// Whether it begins only when somebody has stopped the first, so long after that.
+    pub after_stop: bool,
+    /// A fault of one of its calls, counted from its begin.
+    pub fault: Option<(u32, CallFault)>,
 }
 
 /// All that a simulation is made of.
@@ -84,6 +88,7 @@ impl Setup {
             && self.plan.chaos.is_empty()
             && ends.iter().all(|end| *end == "available")
             && self.plan.calls.values().all(|fault| ![CallFault::Deny, CallFault::Zombie].contains(fault))
+            && self.plan.named.values().all(|fault| *fault != CallFault::Deny)
     }
 
     /// The simulation of a seed.
@@ -117,10 +122,28 @@ impl Setup {
             }
         }
         if rng.u8(0..8) == 0 {
-            setup.second = Some(Second { delay_us: minutes(&mut rng, 0.001, 30.0), same_operation: rng.bool() });
+            let (delay_us, same_operation) = (minutes(&mut rng, 0.001, 30.0), rng.bool());
+            setup.second = Some(Second { delay_us, same_operation, ..Second::default() });
         }
         setup.plan = Plan::draw(&mut rng, 170);
+        match rng.u8(0..10) {
+            0 => setup.plan.draw_denial(&mut rng),
+            1 => setup.draw_heir(&mut rng),
+            _ => {}
+        }
         setup
+    }
+
+    /// Draws a run that somebody stops and another that takes its place, and does not come through at once either.
+    fn draw_heir(&mut self, rng: &mut fastrand::Rng) {
+        self.plan.chaos.insert(rng.u32(25..=120), Chaos::StopExecution);
+        let faults = [CallFault::KillBefore, CallFault::KillAfter, CallFault::TimeoutAfter, CallFault::FailAfter];
+        self.second = Some(Second {
+            delay_us: rng.u64(0..=30) * SECOND,
+            same_operation: rng.u8(0..4) == 0,
+            after_stop: true,
+            fault: Some((rng.u32(1..=40), faults[rng.usize(0..faults.len())])),
+        });
     }
 }
 
@@ -148,6 +171,8 @@ pub struct Report {
     pub log: Vec<(String, String, String)>,
     /// Faults that were injected.
     pub applied: Vec<Applied>,
+    /// Locks that were taken over.
+    pub takeovers: usize,
     /// Calls of the faulted part.
     pub calls: u32,
     /// Calls in all.
@@ -168,6 +193,7 @@ impl Report {
             states: BTreeMap::new(),
             log: vec![],
             applied: vec![],
+            takeovers: 0,
             calls: 0,
             all_calls: 0,
             invocations: 0,
@@ -289,16 +315,12 @@ impl Simulation<'_> {
             (pace.copy_ends, pace.restore_ends, pace.instance_ends) = ends;
         }
         self.cloud.world().plan = self.setup.plan.clone();
-        let mut running: Vec<Pin<Box<dyn Future<Output = Verdict> + '_>>> =
-            vec![Box::pin(self.execute("run-1", "run-1", false))];
+        let mut running: Vec<Pin<Box<dyn Future<Output = Option<Verdict>> + '_>>> =
+            vec![Box::pin(async { Some(self.execute("run-1", "run-1", false).await) })];
         if let Some(second) = self.setup.second {
-            running.push(Box::pin(async move {
-                self.cloud.time.sleep_us(second.delay_us).await;
-                let operation_id = if second.same_operation { "run-1" } else { "run-1b" };
-                self.execute("run-1b", operation_id, second.same_operation).await
-            }));
+            running.push(Box::pin(self.second(second)));
         }
-        verdicts.extend(join_all(running).await);
+        verdicts.extend(join_all(running).await.into_iter().flatten());
         let (calls, invocations) = {
             let world = self.cloud.world();
             (world.calls, world.invocations)
@@ -310,6 +332,33 @@ impl Simulation<'_> {
         self.settle().await;
         at_the_end(&mut self.cloud.world(), &verdicts, true);
         self.report(verdicts, (calls, invocations))
+    }
+
+    /// The second execution; none when it waits for the first to be stopped, and nobody stops it.
+    async fn second(&self, second: Second) -> Option<Verdict> {
+        if second.after_stop && !self.is_first_stopped().await {
+            return None;
+        }
+        self.cloud.time.sleep_us(second.delay_us).await;
+        if let Some((number, fault)) = second.fault {
+            let mut world = self.cloud.world();
+            let number = world.calls + number;
+            world.plan.calls.insert(number, fault);
+        }
+        let operation_id = if second.same_operation { "run-1" } else { "run-1b" };
+        Some(self.execute("run-1b", operation_id, second.same_operation).await)
+    }
+
+    /// Whether somebody stops the first execution before it ends by itself.
+    async fn is_first_stopped(&self) -> bool {
+        loop {
+            let status = self.cloud.world().executions.get(&arn_of("run-1")).cloned();
+            match status.as_deref() {
+                Some("ABORTED") => return true,
+                None | Some("RUNNING") => self.cloud.time.sleep_us(10 * SECOND).await,
+                Some(_) => return false,
+            }
+        }
     }
 
     /// What came before is how the world is now.
@@ -399,7 +448,7 @@ impl Simulation<'_> {
 
     /// Starts an execution and waits for its end.
     async fn execute(&self, name: &str, operation_id: &str, names_operation: bool) -> Verdict {
-        let arn = format!("arn:aws:states:us-west-2:{}:execution:aurora-restore:{name}", crate::cloud::ACCOUNT);
+        let arn = arn_of(name);
         let mut input = self.cloud.world().scene.request.clone();
         if names_operation {
             input["operation_id"] = json!(operation_id);
@@ -437,12 +486,17 @@ impl Simulation<'_> {
             states: std::mem::take(&mut world.states),
             log: std::mem::take(&mut world.log),
             applied: std::mem::take(&mut world.applied),
+            takeovers: world.takeovers.len(),
             calls,
             all_calls: world.calls,
             invocations,
             took_us: self.cloud.time.now_us(),
         }
     }
+}
+
+fn arn_of(name: &str) -> String {
+    format!("arn:aws:states:us-west-2:{}:execution:aurora-restore:{name}", crate::cloud::ACCOUNT)
 }
 
 /// One execution's view of the simulation.

@@ -87,6 +87,6 @@ fn killed_between_call_and_record() {
 #[test]
 fn two_executions_one_target() {
     let mut setup = calm(Scenario::Happy);
-    setup.second = Some(Second { delay_us: 600_000_000, same_operation: false });
+    setup.second = Some(Second { delay_us: 600_000_000, ..Second::default() });
     check("two-executions", "A second execution wants the same target: one works, one is refused by name.", &setup);
 }

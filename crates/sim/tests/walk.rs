@@ -65,7 +65,7 @@ fn the_walker_goes_the_way_of_the_emulator() {
         let states = walked(&machine, &Setup { again: false, ..Setup::calm(scenario) }).remove("run-1").unwrap();
         all.insert(format!("{scenario:?}"), states);
     }
-    let second = Some(Second { delay_us: 1_000_000, same_operation: false });
+    let second = Some(Second { delay_us: 1_000_000, ..Second::default() });
     let both = walked(&machine, &Setup { second, again: false, ..Setup::calm(Scenario::Happy) });
     all.extend(both.into_iter().map(|(name, states)| (format!("two at once: {name}"), states)));
 

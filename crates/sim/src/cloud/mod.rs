@@ -17,7 +17,7 @@ pub use rds::ENGINE;
 pub use roles::Roles;
 
 use crate::faults::{Applied, Plan, Sticky};
-use crate::invariants::{Invariant, Violation};
+use crate::invariants::{Invariant, Takeover, Violation};
 use crate::scenario::Scene;
 use crate::time::Time;
 use crate::transcript::Line;
@@ -112,6 +112,8 @@ pub struct World {
     pub sticky: Vec<Sticky>,
     /// Calls so far.
     pub calls: u32,
+    /// Calls so far of those that the plan names.
+    pub named_calls: BTreeMap<&'static str, u32>,
     /// Invocations so far.
     pub invocations: u32,
     /// What must not have happened.
@@ -128,6 +130,8 @@ pub struct World {
     pub zombie_wanted: bool,
     /// Who last lost the lock, and when, in microseconds.
     pub lock_lost: Option<((String, String), u64)>,
+    /// Locks that changed hands while they were held.
+    pub takeovers: Vec<Takeover>,
     /// When somebody else last changed something, in microseconds.
     pub tampered_at_us: Option<u64>,
     /// Executions that changed the target cluster.
@@ -169,6 +173,7 @@ impl World {
             applied: vec![],
             sticky: vec![],
             calls: 0,
+            named_calls: BTreeMap::new(),
             invocations: 0,
             violations: vec![],
             made: BTreeMap::new(),
@@ -177,6 +182,7 @@ impl World {
             name_wanted: false,
             zombie_wanted: false,
             lock_lost: None,
+            takeovers: vec![],
             tampered_at_us: None,
             touched: BTreeSet::new(),
             tampered: false,
@@ -305,6 +311,9 @@ impl World {
                 if let Some(before) = before.filter(|before| after.as_ref() != Some(before)) {
                     if after.is_some() && self.executions.get(&before.1).is_some_and(|status| status == "RUNNING") {
                         self.violated(Invariant::Unlocked, format!("the lock of {}, which runs, was taken", before.1));
+                    }
+                    if let Some(by) = after {
+                        self.takeovers.push(Takeover { former: before.0.clone(), by });
                     }
                     self.lock_lost = Some((before, self.time.now_us()));
                 }

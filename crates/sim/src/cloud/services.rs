@@ -120,6 +120,7 @@ fn publish(world: &mut World, call: &Call) -> Result<Reply, Fault> {
             world.line("", &format!("    | {line}"));
         }
     }
+    crate::invariants::judge_message(world, &told);
     world.published.push(told);
     let mut xml = Xml::default();
     xml.leaf("MessageId", format!("message-{}", world.published.len()));

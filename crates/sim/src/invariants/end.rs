@@ -1,8 +1,8 @@
 //! What must hold when an execution has ended, and when everything has.
 
-use super::{Invariant, holds_lock, state, text, trail};
+use super::{Invariant, Takeover, holds_lock, state, text, trail};
 use crate::cloud::World;
-use crate::cloud::model::Item;
+use crate::cloud::model::{Item, Published};
 use crate::faults::{CallFault, InvocationFault, is_named};
 use crate::machine::Ended;
 use crate::scenario::{Scenario, sacred};
@@ -49,6 +49,8 @@ pub fn of_execution(world: &mut World, verdict: &Verdict) {
         Ended::Broken(why) => world.violated(Invariant::Strange, format!("{arn}: {why}")),
     }
     honest(world, verdict);
+    failed_step(world, verdict);
+    taken_over(world, verdict);
     if let Some(item) = state(world, operation_id)
         && text(item, "execution_arn") == arn
     {
@@ -172,6 +174,42 @@ fn told(world: &mut World, verdict: &Verdict, wanted: &[&str]) {
 fn released(world: &mut World, verdict: &Verdict) {
     if holds_lock(world, &verdict.operation_id, &verdict.arn) {
         world.violated(Invariant::LockKept, format!("{} ended and still has the lock", verdict.arn));
+    }
+}
+
+/// What ended it is told, whatever befell the telling.
+fn failed_step(world: &mut World, verdict: &Verdict) {
+    let name = verdict.arn.rsplit(':').next().unwrap_or_default();
+    let states = world.states.get(name).map(Vec::as_slice).unwrap_or_default();
+    let failed = states.iter().position(|state| state == "NotifyFailure").and_then(|at| states.get(at.checked_sub(1)?));
+    let of_this = |message: &&Published| message.execution_arn == verdict.arn && message.status == "FAILED";
+    let says_notify = |message: &Published| message.text.lines().any(|line| line == "Failed step  notify");
+    if failed.is_some_and(|state| state != "Notify") && world.published.iter().filter(of_this).any(says_notify) {
+        let what = format!("{}: told that notify failed, but {failed:?} did", verdict.arn);
+        world.violated(Invariant::FailedStepMistold, what);
+    }
+}
+
+/// What it took over is written down, and closed.
+fn taken_over(world: &mut World, verdict: &Verdict) {
+    let mine = |takeover: &&Takeover| takeover.by.0 == verdict.operation_id;
+    let taken = world.takeovers.iter().filter(mine).count();
+    let records = trail(world, &verdict.operation_id);
+    let recorded = records.iter().filter(|item| text(item, "action") == "aurora-restore:LockTakenOver").count();
+    if taken != recorded {
+        let what = format!("{} took a lock over {taken} times, and recorded {recorded}", verdict.operation_id);
+        world.violated(Invariant::TakeoverUnrecorded, what);
+    }
+    let formers: Vec<String> = world.takeovers.iter().filter(mine).map(|takeover| takeover.former.clone()).collect();
+    for former in formers.into_iter().filter(|former| *former != verdict.operation_id) {
+        let left = state(world, &former).is_some_and(|item| {
+            let driver = world.executions.get(text(item, "execution_arn"));
+            text(item, "status") == "running" && driver.is_none_or(|status| status != "RUNNING")
+        });
+        if left {
+            let what = format!("operation {former}, whose lock {} took over", verdict.operation_id);
+            world.violated(Invariant::LeftRunning, what);
+        }
     }
 }
 
