@@ -5,9 +5,11 @@
 
 use sha2::Digest;
 
+pub mod accounts;
 pub mod audit;
 pub mod cloud;
 pub mod decide;
+pub mod engine;
 pub mod failure;
 pub mod guards;
 pub mod ids;
