@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for the benchmark")]
 
 use aurora_restore_database::{Credentials, Endpoint, Passwords, Server, Trust, setup_users};
+use aurora_restore_domain::engine::Engine;
 use aurora_restore_domain::roles::{DeclaredUser, Desired, InheritedLogins, RoleName};
 use secrecy::SecretString;
 use std::collections::BTreeSet;
@@ -43,7 +44,7 @@ async fn run(arguments: &[String]) -> Result<(), Box<dyn Error>> {
     let passwords: Passwords = declared.iter().map(|user| (user.role.clone(), password.clone())).collect();
     let desired = Desired::new(&master.role, declared, InheritedLogins::Lock, BTreeSet::new())?;
     let trust = Trust::from_file(Path::new(ca_file))?;
-    let server = Server { endpoint, database: "postgres".to_owned(), master, trust };
+    let server = Server { engine: Engine::PostgreSql, endpoint, database: "postgres".to_owned(), master, trust };
     for run in 1..=RUNS {
         let began = Instant::now();
         let report = setup_users(&server, &desired, &passwords).await?;

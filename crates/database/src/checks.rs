@@ -92,6 +92,12 @@ impl Table {
         Self { schema: schema.to_owned(), name: name.to_owned() }
     }
 
+    /// For MySQL, where a schema is a database: `database.table`, or `table` of `database`.
+    pub fn in_database(text: &str, database: &str) -> Self {
+        let (schema, name) = text.split_once('.').unwrap_or((database, text));
+        Self { schema: schema.to_owned(), name: name.to_owned() }
+    }
+
     fn quoted(&self) -> Result<String, DatabaseError> {
         Ok(format!("{}.{}", quote_identifier(&self.schema)?, quote_identifier(&self.name)?))
     }
@@ -131,7 +137,7 @@ impl Check<'_> {
         }
     }
 
-    fn database(&self) -> &str {
+    pub(crate) fn database(&self) -> &str {
         match self {
             Self::Query(check) => &check.database,
             Self::Freshness(check) => &check.database,
@@ -211,16 +217,21 @@ async fn freshness(connection: &mut PgConnection, check: &FreshnessCheck) -> Res
     );
     let (age, is_date): (Option<f64>, bool) =
         sqlx::query_as(AssertSqlSafe(query)).persistent(false).fetch_one(connection).await.map_err(failed)?;
-    let Some(age) = age else { return Ok(Finding::failed("the table is empty")) };
+    Ok(judge_age(age, is_date, check.max_age_hours))
+}
+
+/// Whether the newest value, a date or a time, which is `age` seconds old, is new enough; `None` is a table without any.
+pub(crate) fn judge_age(age: Option<f64>, is_date: bool, max_age_hours: u32) -> Finding {
+    let Some(age) = age else { return Finding::failed("the table is empty") };
     if age < -(if is_date { DATE_AHEAD_AT_MOST_SECONDS } else { AHEAD_AT_MOST_SECONDS }) {
         let value = format!("newest is {} ahead", hours(-age));
-        return Ok(Finding { value: Some(value), ..Finding::failed("it lies in the future, and tells no age") });
+        return Finding { value: Some(value), ..Finding::failed("it lies in the future, and tells no age") };
     }
     let value = format!("newest is {} old", hours(age.max(0.0)));
-    Ok(match age <= f64::from(check.max_age_hours) * 3600.0 {
+    match age <= f64::from(max_age_hours) * 3600.0 {
         true => Finding::passed(value),
-        false => Finding { value: Some(value), ..Finding::failed(format!("older than {} h", check.max_age_hours)) },
-    })
+        false => Finding { value: Some(value), ..Finding::failed(format!("older than {max_age_hours} h")) },
+    }
 }
 
 /// `3.2 h`
@@ -230,9 +241,7 @@ fn hours(seconds: f64) -> String {
 
 async fn row_count(connection: &mut PgConnection, check: &RowCountCheck) -> Result<Finding, DatabaseError> {
     let table = check.table.quoted()?;
-    // No further than it takes to know: a table of billions is not counted to see that it has a thousand.
-    let enough = check.max.map_or(check.min.unwrap_or(0), |max| max.saturating_add(1));
-    let limit = i64::try_from(enough).unwrap_or(i64::MAX);
+    let limit = limit_of(check);
     let query = format!("SELECT count(*) FROM (SELECT FROM {table} LIMIT $1) AS rows");
     let (count,): (i64,) = sqlx::query_as(AssertSqlSafe(query))
         .bind(limit)
@@ -240,29 +249,46 @@ async fn row_count(connection: &mut PgConnection, check: &RowCountCheck) -> Resu
         .fetch_one(connection)
         .await
         .map_err(|error| DatabaseError::of_statement(format!("count the rows of {}", check.table), error))?;
-    let count = count.unsigned_abs();
-    let value = if count == enough { format!("at least {count}") } else { count.to_string() };
-    Ok(match (check.min, check.max) {
+    Ok(judge_count(count.unsigned_abs(), check))
+}
+
+/// How many rows are counted: no more than it takes to know. A table of billions is not counted to see that it has a
+/// thousand.
+pub(crate) fn limit_of(check: &RowCountCheck) -> i64 {
+    let enough = check.max.map_or(check.min.unwrap_or(0), |max| max.saturating_add(1));
+    i64::try_from(enough).unwrap_or(i64::MAX)
+}
+
+/// Whether so many rows, counted up to the limit, are as many as wanted.
+pub(crate) fn judge_count(count: u64, check: &RowCountCheck) -> Finding {
+    let value =
+        if i64::try_from(count) == Ok(limit_of(check)) { format!("at least {count}") } else { count.to_string() };
+    match (check.min, check.max) {
         (Some(min), _) if count < min => Finding { value: Some(value), ..Finding::failed(format!("fewer than {min}")) },
         (_, Some(max)) if count > max => Finding { value: Some(value), ..Finding::failed(format!("more than {max}")) },
         _ => Finding::passed(value),
-    })
+    }
 }
 
 async fn schema(connection: &mut PgConnection, check: &SchemaCheck) -> Result<Finding, sqlx::Error> {
     let lines: Vec<(String,)> = sqlx::query_as(include_str!("sql/schema.sql")).fetch_all(connection).await?;
+    Ok(judge_schema(lines.iter().map(|(line,)| line.as_str()), check))
+}
+
+/// Whether a schema, told in lines, is the expected one.
+pub(crate) fn judge_schema<'a>(lines: impl Iterator<Item = &'a str>, check: &SchemaCheck) -> Finding {
     let mut digest = Sha256::new();
-    for (line,) in &lines {
+    for line in lines {
         digest.update(line.as_bytes());
         digest.update(b"\n");
     }
     let seen: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(match &check.sha256 {
+    match &check.sha256 {
         Some(expected) if !expected.eq_ignore_ascii_case(&seen) => {
             Finding { value: Some(seen), ..Finding::failed(format!("another schema than {expected}")) }
         }
         _ => Finding::passed(seen),
-    })
+    }
 }
 
 #[cfg(test)]
@@ -274,5 +300,7 @@ mod tests {
         let table = Table::parse("Sales Archive.Orders \"old\"");
         assert_eq!(table.quoted().unwrap(), "\"Sales Archive\".\"Orders \"\"old\"\"\"");
         assert_eq!(Table::parse("orders").to_string(), "public.orders");
+        assert_eq!(Table::in_database("orders", "shop").to_string(), "shop.orders");
+        assert_eq!(Table::in_database("old.orders", "shop").to_string(), "old.orders");
     }
 }

@@ -78,6 +78,11 @@ impl Trust {
         Ok(SHIPPED.get_or_init(|| trust).clone())
     }
 
+    /// The certificates.
+    pub(crate) fn pem(&self) -> &[u8] {
+        &self.pem
+    }
+
     /// Certificates in a PEM file.
     pub fn from_file(path: &Path) -> Result<Self, DatabaseError> {
         let pem = std::fs::read(path).map_err(|error| DatabaseError::Invalid {
@@ -100,7 +105,7 @@ pub struct Login {
     pub duration: Duration,
 }
 
-/// Logs in over verified TLS, runs one query and leaves.
+/// Logs in to PostgreSQL over verified TLS, runs one query and leaves.
 pub async fn try_login(
     endpoint: &Endpoint,
     database: &str,

@@ -84,6 +84,12 @@ pub enum DatabaseError {
         #[source]
         source: Box<sqlx::Error>,
     },
+    /// Somebody else is at work; it will end.
+    #[error("the database server is busy: {what}")]
+    Busy {
+        /// With what.
+        what: String,
+    },
     /// Everything was accepted, and yet the next observation still misses it.
     #[error("the database is not as declared after all changes were made; still to do: {}", .changes.join("; "))]
     Incomplete {
@@ -121,7 +127,9 @@ impl DatabaseError {
     /// The class, for the caller's retry and error name.
     pub fn class(&self) -> ErrorClass {
         match self {
-            Self::Unreachable { .. } | Self::NoAnswer { .. } | Self::Lost { .. } => ErrorClass::Unreachable,
+            Self::Unreachable { .. } | Self::NoAnswer { .. } | Self::Lost { .. } | Self::Busy { .. } => {
+                ErrorClass::Unreachable
+            }
             Self::LoginRefused { .. } => ErrorClass::LoginRefused,
             Self::Rejected { sqlstate, .. } if is_transient(sqlstate) => ErrorClass::Unreachable,
             Self::Rejected { .. } | Self::Incomplete { .. } => ErrorClass::Rejected,
@@ -130,12 +138,14 @@ impl DatabaseError {
         }
     }
 
-    /// The server's reason, where it gave one.
+    /// The server's reason, where it gave one. With MySQL, whose SQLSTATEs say little, its own number follows:
+    /// `42000, MySQL error 1142`.
     pub fn sqlstate(&self) -> Option<&str> {
         match self {
             Self::LoginRefused { sqlstate, .. } | Self::Rejected { sqlstate, .. } => Some(sqlstate),
             Self::Unreachable { source, .. } => source.as_database_error().and_then(postgres_code),
-            Self::NoAnswer { .. }
+            Self::Busy { .. }
+            | Self::NoAnswer { .. }
             | Self::TlsRefused { .. }
             | Self::Lost { .. }
             | Self::Incomplete { .. }
@@ -151,7 +161,7 @@ impl DatabaseError {
         let (endpoint, role) = (endpoint.clone(), role.clone());
         let what = || format!("open database {database} for {role}");
         match (sqlstate_of(&error), is_tls(&error)) {
-            (Some(sqlstate), _) if LOGIN_REFUSED.contains(&sqlstate.as_str()) => {
+            (Some(sqlstate), _) if is_login_refused(&sqlstate) => {
                 Self::LoginRefused { endpoint, role, sqlstate, source: Box::new(error) }
             }
             (Some(sqlstate), _) if is_transient(&sqlstate) => Self::Unreachable { endpoint, source: Box::new(error) },
@@ -170,6 +180,24 @@ impl DatabaseError {
         }
     }
 
+    /// The same without the server's words, which may quote a statement.
+    pub(crate) fn without_words(self) -> Self {
+        let source = Box::new(sqlx::Error::Protocol("what the server said is not shown".into()));
+        match self {
+            Self::Rejected { what, sqlstate, .. } => Self::Rejected { what, sqlstate, source },
+            Self::Lost { what, .. } => Self::Lost { what, source },
+            Self::Unreachable { .. }
+            | Self::NoAnswer { .. }
+            | Self::TlsRefused { .. }
+            | Self::LoginRefused { .. }
+            | Self::Script { .. }
+            | Self::Busy { .. }
+            | Self::Incomplete { .. }
+            | Self::Unsupported { .. }
+            | Self::Invalid { .. } => self,
+        }
+    }
+
     /// A failure of a statement in an open session.
     pub(crate) fn of_statement(what: impl Into<String>, error: sqlx::Error) -> Self {
         let what = what.into();
@@ -180,22 +208,51 @@ impl DatabaseError {
     }
 }
 
-/// invalid_password, invalid_authorization_specification.
-const LOGIN_REFUSED: [&str; 2] = ["28P01", "28000"];
+/// Wrong password, no such user, not from here, locked, expired.
+fn is_login_refused(sqlstate: &str) -> bool {
+    /// invalid_password, invalid_authorization_specification.
+    const POSTGRESQL: [&str; 2] = ["28P01", "28000"];
+    /// Access denied, with and without a password; no account for our host; locked (MySQL, MariaDB); expired, at login and
+    /// at the first statement; a way of authentication that the server has not.
+    const MYSQL: [u16; 9] = [1045, 1698, 1130, 3118, 4151, 1862, 1820, 1524, 1275];
+    match mysql_number(sqlstate) {
+        Some(number) => MYSQL.contains(&number),
+        None => POSTGRESQL.contains(&sqlstate),
+    }
+}
 
 /// Connection exceptions, resources, operator intervention, conflicts with somebody else's work. Not 57014: a
 /// statement that ran into its own timeout does so again.
 pub(crate) fn is_transient(sqlstate: &str) -> bool {
     const CODES: [&str; 9] = ["40001", "40P01", "53300", "53400", "55006", "55P03", "57P01", "57P02", "57P03"];
-    sqlstate.starts_with("08") || CODES.contains(&sqlstate)
+    /// Too many connections, of all and of this user; shutting down; our host had too many broken connections; waited too
+    /// long for a lock, deadlock.
+    const MYSQL: [u16; 7] = [1040, 1203, 1226, 1053, 1129, 1205, 1213];
+    match mysql_number(sqlstate) {
+        Some(number) => MYSQL.contains(&number) || sqlstate.starts_with("08"),
+        None => sqlstate.starts_with("08") || CODES.contains(&sqlstate),
+    }
 }
 
 fn sqlstate_of(error: &sqlx::Error) -> Option<String> {
-    error.as_database_error().and_then(postgres_code).map(str::to_owned)
+    let error = error.as_database_error()?;
+    postgres_code(error).map(str::to_owned).or_else(|| mysql_code(error))
 }
 
 fn postgres_code<'a>(error: &'a (dyn sqlx::error::DatabaseError + 'static)) -> Option<&'a str> {
     error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().map(|error| error.code())
+}
+
+const MYSQL_NUMBER: &str = ", MySQL error ";
+
+fn mysql_code(error: &(dyn sqlx::error::DatabaseError + 'static)) -> Option<String> {
+    let error = error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>()?;
+    Some(format!("{}{MYSQL_NUMBER}{}", error.code().unwrap_or("HY000"), error.number()))
+}
+
+/// MySQL's own number in what [`DatabaseError::sqlstate`] answers; `None` for PostgreSQL's.
+pub(crate) fn mysql_number(sqlstate: &str) -> Option<u16> {
+    sqlstate.split_once(MYSQL_NUMBER)?.1.parse().ok()
 }
 
 /// Whether the handshake failed: rustls reports what it refuses as invalid data of the stream.
@@ -233,6 +290,25 @@ mod tests {
     fn a_configuration_error_is_never_shown() {
         let error = connect(sqlx::Error::Configuration("password hunter2".into()));
         assert!(!format!("{error:?} {error}").contains("hunter2"));
+    }
+
+    #[test]
+    fn mysqls_numbers_decide_where_its_sqlstate_says_little() {
+        let with = |sqlstate: &str, number| format!("{sqlstate}, MySQL error {number}");
+        assert_eq!(mysql_number(&with("42000", 1142)), Some(1142));
+        assert_eq!(mysql_number("42000"), None);
+        for (sqlstate, number) in [("28000", 1045), ("HY000", 3118), ("HY000", 4151), ("HY000", 1862), ("HY000", 1820)]
+        {
+            assert!(is_login_refused(&with(sqlstate, number)), "{number}");
+        }
+        for (sqlstate, number) in [("08004", 1040), ("HY000", 1205), ("40001", 1213), ("42000", 1203), ("08S01", 1053)]
+        {
+            assert!(is_transient(&with(sqlstate, number)), "{number}");
+        }
+        // 42000 is a mistake in a statement, a right that is lacking, a database that is not there.
+        for number in [1044, 1049, 1064, 1142] {
+            assert!(!is_transient(&with("42000", number)) && !is_login_refused(&with("42000", number)), "{number}");
+        }
     }
 
     #[test]

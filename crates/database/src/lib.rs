@@ -1,7 +1,8 @@
 //! The restored database itself: log in over verified TLS, see who may do what, make it as declared, check it.
 //!
 //! Observe ([`observe()`]), decide (`aurora_restore_domain::roles::diff`), act ([`apply()`]), observe again. Every function
-//! here tries once: the state machine repeats. PostgreSQL 13 to 18; the master is not a superuser, as on RDS.
+//! here tries once: the state machine repeats. PostgreSQL 13 to 18 and MySQL 8; the master is not a superuser, as on RDS.
+//! What is behind an endpoint is said by [`Server::engine`]; [`look()`] and [`make()`] are the same for both.
 //!
 //! No password reaches the server in clear: `scram` makes the verifier that the server stores, and `password` hands
 //! it over in a way that neither the server's log nor `pg_stat_statements` (at its default) shows.
@@ -13,6 +14,7 @@ mod checks;
 mod connect;
 mod error;
 mod mask;
+mod mysql;
 mod observe;
 mod password;
 pub mod quote;
@@ -27,8 +29,9 @@ pub use checks::{Checks, FreshnessCheck, RowCountCheck, SchemaCheck, SqlCheck, T
 pub use connect::{Credentials, Endpoint, Login, Trust, try_login};
 pub use error::{DatabaseError, ErrorClass};
 pub use mask::{MaskScript, forget_masked, mask};
+pub use mysql::quote as mysql_quote;
 pub use observe::observe;
 pub use scram::scram_verifier;
 pub use server::{Passwords, Server};
-pub use setup::{DeclaredReport, SetupReport, report, setup_users};
+pub use setup::{Changes, DeclaredReport, Seen, SetupReport, look, make, setup_users};
 pub use verify::{CheckResult, Verdict, verify};

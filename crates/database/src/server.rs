@@ -2,6 +2,8 @@
 
 use crate::connect::{Credentials, Endpoint, Login, Purpose, Session, Trust, try_login};
 use crate::error::DatabaseError;
+use crate::mysql;
+use aurora_restore_domain::engine::Engine;
 use aurora_restore_domain::roles::RoleName;
 use secrecy::SecretString;
 use std::collections::BTreeMap;
@@ -13,9 +15,11 @@ const SIDE_BY_SIDE: usize = 4;
 /// A server and how its master logs in.
 #[derive(Debug, Clone)]
 pub struct Server {
+    /// What it is.
+    pub engine: Engine,
     /// Where it listens.
     pub endpoint: Endpoint,
-    /// The database that the master logs in to for work on the whole server, usually `postgres`.
+    /// The database that the master logs in to for work on the whole server, usually `postgres`. MySQL needs none.
     pub database: String,
     /// The master.
     pub master: Credentials,
@@ -26,7 +30,18 @@ pub struct Server {
 impl Server {
     /// Logs in as the master.
     pub async fn try_master(&self) -> Result<Login, DatabaseError> {
-        try_login(&self.endpoint, &self.database, &self.master, &self.trust).await
+        match self.engine {
+            Engine::PostgreSql => try_login(&self.endpoint, &self.database, &self.master, &self.trust).await,
+            Engine::MySql => mysql::try_login(&self.endpoint, &self.master, &self.trust).await,
+        }
+    }
+
+    /// Refuses what is there for PostgreSQL only.
+    pub(crate) fn must_be_postgresql(&self, what: &str) -> Result<(), DatabaseError> {
+        match self.engine {
+            Engine::PostgreSql => Ok(()),
+            Engine::MySql => Err(DatabaseError::Unsupported { what: format!("{what} is not there for Aurora MySQL") }),
+        }
     }
 
     /// Opens a session of the master.

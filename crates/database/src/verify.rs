@@ -3,9 +3,11 @@
 use crate::checks::Checks;
 use crate::connect::{Credentials, Purpose, Session, try_login};
 use crate::error::{DatabaseError, ErrorClass};
+use crate::mysql;
 use crate::observe::{list_databases, observe_roles};
 use crate::server::{Passwords, Server};
-use aurora_restore_domain::roles::{DeclaredUser, Desired, InheritedLogins, Profile, RoleName, inherited_logins};
+use aurora_restore_domain::engine::Engine;
+use aurora_restore_domain::roles::{DeclaredUser, Desired, InheritedLogins, Profile, inherited_logins};
 use serde::{Deserialize, Serialize};
 use sqlx::{AssertSqlSafe, Connection};
 use std::time::Instant;
@@ -37,6 +39,18 @@ pub struct CheckResult {
 /// Runs every check and answers all results. A check that fails is a result; only a server that cannot be reached, or
 /// does not let the master in, is an error.
 pub async fn verify(
+    server: &Server,
+    desired: &Desired,
+    passwords: &Passwords,
+    checks: &Checks,
+) -> Result<Vec<CheckResult>, DatabaseError> {
+    match server.engine {
+        Engine::PostgreSql => verify_postgresql(server, desired, passwords, checks).await,
+        Engine::MySql => mysql::verify(server, desired, passwords, checks).await,
+    }
+}
+
+async fn verify_postgresql(
     server: &Server,
     desired: &Desired,
     passwords: &Passwords,
@@ -82,7 +96,7 @@ impl Finding {
         Self { passed: false, value: None, reason: Some(reason.into()) }
     }
 
-    fn named(self, name: String, started: Instant) -> CheckResult {
+    pub(crate) fn named(self, name: String, started: Instant) -> CheckResult {
         let verdict = if self.passed { Verdict::Passed } else { Verdict::Failed };
         let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         CheckResult { name, verdict, value: self.value, reason: self.reason, duration_ms }
@@ -90,7 +104,7 @@ impl Finding {
 }
 
 /// A failure of a check as its finding, in words that hold no data: the server's message might.
-fn finding_of(error: DatabaseError) -> Result<Finding, DatabaseError> {
+pub(crate) fn finding_of(error: DatabaseError) -> Result<Finding, DatabaseError> {
     match error.class() {
         ErrorClass::Unreachable => Err(error),
         ErrorClass::LoginRefused | ErrorClass::Rejected | ErrorClass::Invalid => Ok(Finding::failed(error.to_string())),
@@ -104,8 +118,13 @@ async fn check_inherited(
 ) -> Result<CheckResult, DatabaseError> {
     let started = Instant::now();
     let observed = observe_roles(server, session).await?;
-    let open: Vec<&str> = inherited_logins(desired, &observed).map(RoleName::as_str).collect();
-    let finding = match (open.is_empty(), desired.inherited()) {
+    let open: Vec<String> = inherited_logins(desired, &observed).map(ToString::to_string).collect();
+    Ok(judge_inherited(&open, desired).named("inherited logins".into(), started))
+}
+
+/// Whether inherited logins that can still log in are as wanted.
+pub(crate) fn judge_inherited(open: &[String], desired: &Desired) -> Finding {
+    match (open.is_empty(), desired.inherited()) {
         (true, _) => Finding::passed("none can log in"),
         (false, InheritedLogins::Lock) => {
             Finding { value: Some(open.join(", ")), ..Finding::failed("logins of the source can still log in") }
@@ -113,8 +132,7 @@ async fn check_inherited(
         (false, InheritedLogins::Report | InheritedLogins::Keep) => {
             Finding { reason: Some("left as they are, as requested".into()), ..Finding::passed(open.join(", ")) }
         }
-    };
-    Ok(finding.named("inherited logins".into(), started))
+    }
 }
 
 async fn check_login(

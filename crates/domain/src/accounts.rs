@@ -19,7 +19,7 @@ mod right;
 pub use account::Account;
 pub use change::{AccountAttribute, AccountChange, describe};
 pub use desired::check;
-pub use diff::{diff, inherited_logins, locked_logins, notes};
+pub use diff::{diff, inherited_logins, kept_logins, locked_logins, notes};
 pub use observed::{Flavor, Membership, Observed, ObservedAccount};
 pub use profile::{SYSTEM_DATABASES, wanted};
 pub use right::{Names, Privilege, Right, RoutineKind, Scope};

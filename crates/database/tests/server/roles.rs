@@ -37,8 +37,8 @@ async fn a_restored_production_becomes_as_declared_and_stays_so() {
         declared,
         [("application_user", false, true), ("devops_user", true, true), ("readonly_user", true, true)]
     );
-    assert_eq!(report.locked, [name("prod_admin"), name("prod_report")]);
-    assert_eq!(report.left, [name("partner")]);
+    assert_eq!(report.locked, ["prod_admin", "prod_report"]);
+    assert_eq!(report.left, ["partner"]);
     for change in [
         "lock the inherited login prod_admin",
         "remove prod_admin from rds_superuser",

@@ -6,6 +6,7 @@
 use crate::front::Front;
 use crate::production;
 use aurora_restore_database::{Credentials, Endpoint, Passwords, Server, Trust};
+use aurora_restore_domain::engine::Engine;
 use aurora_restore_domain::roles::{DeclaredUser, Desired, InheritedLogins, RoleName};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use secrecy::SecretString;
@@ -127,6 +128,7 @@ impl TestServer {
 
     pub(crate) fn server(&self) -> Server {
         Server {
+            engine: Engine::PostgreSql,
             endpoint: self.endpoint(),
             database: "postgres".into(),
             master: credentials(MASTER, MASTER_PASSWORD),

@@ -36,6 +36,16 @@ pub fn inherited_logins<'a>(desired: &'a Desired, observed: &'a Observed) -> imp
         .filter(|account| is_inherited(account, desired, observed) && !is_kept(account, desired))
 }
 
+/// Inherited accounts that can log in because they are to be kept.
+pub fn kept_logins<'a>(desired: &'a Desired, observed: &'a Observed) -> impl Iterator<Item = &'a Account> {
+    observed
+        .accounts
+        .iter()
+        .filter(|(_, seen)| !seen.is_locked && !seen.is_role)
+        .map(|(account, _)| account)
+        .filter(|account| is_inherited(account, desired, observed) && is_kept(account, desired))
+}
+
 /// Accounts that this tool locked, in this run or before. MariaDB keeps no mark: there, all that are locked.
 pub fn locked_logins<'a>(desired: &'a Desired, observed: &'a Observed) -> impl Iterator<Item = &'a Account> {
     let ours = |seen: &ObservedAccount| match observed.flavor {

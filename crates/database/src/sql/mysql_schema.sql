@@ -1,0 +1,13 @@
+SELECT 'database', default_character_set_name, default_collation_name FROM information_schema.schemata WHERE schema_name = database();
+SELECT 'table', table_name, table_type, engine, table_collation, create_options, table_comment FROM information_schema.tables WHERE table_schema = database() AND table_type <> 'VIEW';
+SELECT 'column', table_name, column_name, ordinal_position, column_default, is_nullable, column_type, character_set_name, collation_name, extra, generation_expression FROM information_schema.columns WHERE table_schema = database();
+SELECT 'index', table_name, index_name, seq_in_index, column_name, non_unique, sub_part, index_type FROM information_schema.statistics WHERE table_schema = database();
+SELECT 'constraint', k.table_name, k.constraint_name, c.constraint_type, k.ordinal_position, k.column_name, k.referenced_table_schema = database(), k.referenced_table_name, k.referenced_column_name FROM information_schema.key_column_usage k JOIN information_schema.table_constraints c ON c.constraint_schema = k.constraint_schema AND c.table_name = k.table_name AND c.constraint_name = k.constraint_name WHERE k.table_schema = database();
+SELECT 'foreign key', table_name, constraint_name, update_rule, delete_rule, match_option FROM information_schema.referential_constraints WHERE constraint_schema = database();
+SELECT 'check', constraint_name, check_clause FROM information_schema.check_constraints WHERE constraint_schema = database();
+SELECT 'partition', table_name, partition_name, subpartition_name, partition_method, partition_expression, partition_description FROM information_schema.partitions WHERE table_schema = database() AND partition_name IS NOT NULL;
+SELECT 'view', table_name, view_definition, check_option, security_type FROM information_schema.views WHERE table_schema = database();
+SELECT 'routine', routine_name, routine_type, dtd_identifier, routine_definition, is_deterministic, sql_data_access, security_type FROM information_schema.routines WHERE routine_schema = database();
+SELECT 'parameter', specific_name, ordinal_position, parameter_mode, parameter_name, dtd_identifier FROM information_schema.parameters WHERE specific_schema = database();
+SELECT 'trigger', trigger_name, event_object_table, event_manipulation, action_timing, action_order, action_statement FROM information_schema.triggers WHERE trigger_schema = database();
+SELECT 'event', event_name, event_type, execute_at, interval_value, interval_field, event_definition FROM information_schema.events WHERE event_schema = database();
