@@ -28,8 +28,8 @@ pub struct Login {
 pub struct MasterCredentials {
     /// Name and password.
     pub login: Login,
-    /// Database to connect to first; `postgres` when the secret names none.
-    pub database: String,
+    /// Database to connect to first, if the secret names one.
+    pub database: Option<String>,
 }
 
 /// The declared users by their keys.
@@ -105,9 +105,9 @@ pub fn parse_master(name: &str, text: &SecretString) -> Result<MasterCredentials
             ));
         }
     }
-    let database = ["database", "dbname"].iter().find_map(|field| value.get(*field)?.as_str()).unwrap_or("postgres");
+    let database = ["database", "dbname"].iter().find_map(|field| value.get(*field)?.as_str());
     match login {
-        Some(login) if problems.is_empty() => Ok(MasterCredentials { login, database: database.to_owned() }),
+        Some(login) if problems.is_empty() => Ok(MasterCredentials { login, database: database.map(str::to_owned) }),
         _ => Err(problems),
     }
 }
@@ -186,9 +186,9 @@ mod tests {
 
     #[test]
     fn both_master_shapes_are_read() {
-        assert_eq!(master(r#"{"username":"m","password":"long-enough"}"#).unwrap().database, "postgres");
+        assert_eq!(master(r#"{"username":"m","password":"long-enough"}"#).unwrap().database, None);
         let rds = r#"{"username":"m","password":"long-enough","engine":"postgres","host":"h","port":5432,"dbname":"app","dbClusterIdentifier":"c"}"#;
-        assert_eq!(master(rds).unwrap().database, "app");
+        assert_eq!(master(rds).unwrap().database.as_deref(), Some("app"));
     }
 
     #[test]

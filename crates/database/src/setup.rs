@@ -117,6 +117,7 @@ impl Changes {
                 | AccountChange::RevokeRole { .. }
                 | AccountChange::EndSessions { .. }
                 | AccountChange::DiscardFormerPassword { .. }
+                | AccountChange::RevokeAll { .. }
                 | AccountChange::Revoke { .. }
                 | AccountChange::Grant { .. }
                 | AccountChange::SetAttributes { .. } => false,

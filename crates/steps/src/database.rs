@@ -1,5 +1,8 @@
 //! The restored database as the steps address it: endpoint from RDS, credentials from Secrets Manager.
 
+use crate::follow::planned;
+use aurora_restore_core::domain::accounts;
+use aurora_restore_core::domain::engine::Engine;
 use aurora_restore_core::domain::failure::{ErrorName, Failure};
 use aurora_restore_core::domain::operation::Operation;
 use aurora_restore_core::domain::request::Request;
@@ -7,7 +10,8 @@ use aurora_restore_core::domain::roles::{DeclaredUser, Desired, Observed, RoleCh
 use aurora_restore_core::secrets::{self, AppCredentials, MasterCredentials};
 use aurora_restore_core::{Context, StepError};
 use aurora_restore_database::{
-    CheckResult, Checks, Credentials, DatabaseError, Endpoint, ErrorClass, Login, MaskScript, Passwords, Server, Trust,
+    Changes, CheckResult, Checks, Credentials, DatabaseError, Endpoint, ErrorClass, Login, MaskScript, Passwords, Seen,
+    Server, Trust,
 };
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -75,6 +79,29 @@ impl Database {
         }
     }
 
+    pub(crate) fn engine(&self) -> Engine {
+        self.server.engine
+    }
+
+    /// Looks at the server, whichever it is.
+    pub(crate) async fn look(&self, desired: &Desired, passwords: &Passwords) -> Result<Seen, DatabaseError> {
+        match &self.inner {
+            Inner::Real => aurora_restore_database::look(&self.server, desired, passwords).await,
+            Inner::Fake(fake) => fake.observe(&self.server, desired, passwords).await.map(Seen::PostgreSql),
+        }
+    }
+
+    /// Makes what was decided after [`Database::look`].
+    pub(crate) async fn make(&self, changes: &Changes, passwords: &Passwords) -> Result<(), DatabaseError> {
+        match (&self.inner, changes) {
+            (Inner::Real, _) => aurora_restore_database::make(&self.server, changes, passwords).await,
+            (Inner::Fake(fake), Changes::PostgreSql(changes)) => fake.apply(&self.server, changes, passwords).await,
+            (Inner::Fake(_), Changes::MySql(_)) => {
+                Err(DatabaseError::Unsupported { what: "the simulated server is no MySQL".into() })
+            }
+        }
+    }
+
     pub(crate) async fn observe(&self, desired: &Desired, passwords: &Passwords) -> Result<Observed, DatabaseError> {
         match &self.inner {
             Inner::Real => aurora_restore_database::observe(&self.server, desired, passwords).await,
@@ -134,7 +161,7 @@ pub(crate) struct Opened {
     pub(crate) server: Database,
     pub(crate) desired: Desired,
     pub(crate) passwords: Passwords,
-    /// Database that the master logs in to when a check names none.
+    /// Database that the master logs in to when a check names none; empty for MySQL when the secret names none.
     pub(crate) master_database: String,
 }
 
@@ -143,14 +170,18 @@ pub(crate) async fn open(context: &Context, operation: &Operation, request: &Req
     context.secrets.forget(master_secret(context, operation));
     context.secrets.forget(&context.config.app_secret);
     let (master, app) = (master(context, operation).await?, app(context).await?);
-    let desired = desired(request, &master.login.username, &app)
-        .map_err(|error| Failure::new(ErrorName::SecretInvalid, error).next("mend the application's secret"))?;
-    Ok(Opened {
-        server: server(context, operation, &master)?,
-        desired,
-        passwords: passwords(&app)?,
-        master_database: master.database,
-    })
+    let server = server(context, operation, &master)?;
+    let invalid = |what| Failure::new(ErrorName::SecretInvalid, what).next("mend the application's secret");
+    let desired = desired(request, &master.login.username, &app).map_err(invalid)?;
+    let problems = match server.engine() {
+        Engine::PostgreSql => vec![],
+        Engine::MySql => accounts::check(&desired),
+    };
+    if !problems.is_empty() {
+        return Err(invalid(problems.join("; ")).into());
+    }
+    let master_database = server.server.database.clone();
+    Ok(Opened { server, desired, passwords: passwords(&app)?, master_database })
 }
 
 /// The declared users' credentials, which were good at preflight.
@@ -206,14 +237,34 @@ pub(crate) fn server(
     };
     let role = RoleName::try_from(master.login.username.as_str())
         .map_err(|error| secret_invalid(&[format!("the master user's name {error}")]))?;
+    let engine = engine(operation)?;
     let server = Server {
+        engine,
         endpoint: Endpoint { host, port },
-        database: master.database.clone(),
+        database: first_database(engine, master),
         master: Credentials { role, password: master.login.password.clone() },
         trust: trust.map_err(|error| failed("read the trusted certificates", error))?,
     };
     let inner = context.stand_in::<Arc<dyn FakeDatabase>>().map_or(Inner::Real, |fake| Inner::Fake(Arc::clone(fake)));
     Ok(Database { server, inner })
+}
+
+/// The engine that was restored: the snapshot's.
+fn engine(operation: &Operation) -> Result<Engine, StepError> {
+    let name = planned(operation)?.1.snapshot.engine;
+    Engine::of(&name).ok_or_else(|| {
+        let what = format!("operation {} restored an engine {name}, which is not worked on", operation.operation_id);
+        Failure::new(ErrorName::ResourceConflict, what).next("start a new operation").into()
+    })
+}
+
+/// The database that the secret names; a PostgreSQL login needs one, and every server has this one.
+fn first_database(engine: Engine, master: &MasterCredentials) -> String {
+    match (&master.database, engine) {
+        (Some(database), Engine::PostgreSql | Engine::MySql) => database.clone(),
+        (None, Engine::PostgreSql) => "postgres".to_owned(),
+        (None, Engine::MySql) => String::new(),
+    }
 }
 
 /// A database error as a step's.

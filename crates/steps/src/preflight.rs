@@ -6,6 +6,7 @@ use crate::follow::{Answer, conclude};
 use crate::ground;
 use crate::mask;
 use aurora_restore_core::aws::rds::Rds;
+use aurora_restore_core::domain::accounts;
 use aurora_restore_core::domain::cloud::{Cluster, Instance, Snapshot};
 use aurora_restore_core::domain::decide::preflight::{
     KeyLook, Observed, decide, draft, instances_to_create, key_to_look_at,
@@ -24,6 +25,7 @@ use aurora_restore_core::domain::step::Step;
 use aurora_restore_core::domain::{parse_timestamp, seconds_between, timestamp};
 use aurora_restore_core::secrets::{parse_app, parse_master};
 use aurora_restore_core::{Context, StepError};
+use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
 /// Age of a lock from which an owner's execution that Step Functions does not know counts as over.
@@ -281,6 +283,9 @@ async fn taken_snapshot_names(
     Ok(taken)
 }
 
+/// RDS's limit for master passwords of MySQL.
+const MYSQL_MASTER_PASSWORD_MAX: usize = 41;
+
 /// What is wrong with the secrets; reading them must work, their values must be good.
 async fn credentials(context: &Context, request: &Request, observed: &mut Observed) -> Result<(), StepError> {
     let (master_name, app_name) = (&context.config.master_secret, &context.config.app_secret);
@@ -303,6 +308,13 @@ async fn credentials(context: &Context, request: &Request, observed: &mut Observ
         None => text(master_name).await?.map(|text| parse_master(master_name, &text)).transpose(),
     };
     let app = text(app_name).await?.map(|text| parse_app(app_name, &text)).transpose();
+    if let Ok(Some(master)) = &master
+        && master.login.password.expose_secret().len() > MYSQL_MASTER_PASSWORD_MAX
+    {
+        observed.mysql_secret_problems.push(format!(
+            "secret {master_name}, field 'password': takes at most {MYSQL_MASTER_PASSWORD_MAX} characters for Aurora MySQL"
+        ));
+    }
     match master {
         Ok(master) => observed.master_username = master.map(|master| master.login.username),
         Err(problems) => observed.secret_problems.extend(problems),
@@ -310,8 +322,12 @@ async fn credentials(context: &Context, request: &Request, observed: &mut Observ
     let of_snapshot = || observed.snapshots.iter().find_map(|snapshot| snapshot.master_username.clone());
     match (observed.master_username.clone().or_else(of_snapshot), app) {
         (Some(master), Ok(Some(app))) => {
-            if let Err(error) = database::desired(request, &master, &app) {
-                observed.secret_problems.push(format!("secret {app_name}: {error}"));
+            match database::desired(request, &master, &app) {
+                Ok(desired) => {
+                    let problems = accounts::check(&desired).into_iter().map(|what| format!("secret {app_name}: {what}"));
+                    observed.mysql_secret_problems.extend(problems);
+                }
+                Err(error) => observed.secret_problems.push(format!("secret {app_name}: {error}")),
             }
         }
         (_, Ok(_)) => {}

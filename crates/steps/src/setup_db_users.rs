@@ -8,11 +8,10 @@ use aurora_restore_core::aws::Called;
 use aurora_restore_core::domain::failure::{ErrorName, Failure};
 use aurora_restore_core::domain::operation::{DeclaredState, Operation, UsersState};
 use aurora_restore_core::domain::outcome::StepOutput;
-use aurora_restore_core::domain::roles::{RoleChange, describe, diff};
 use aurora_restore_core::domain::shorten;
 use aurora_restore_core::domain::step::Step;
 use aurora_restore_core::{Context, StepError};
-use aurora_restore_database::{SetupReport, report};
+use aurora_restore_database::{Changes, SetupReport};
 use serde_json::{Value, json};
 
 /// A database that was closed to the master needs a second round; the third only finds nothing.
@@ -40,19 +39,19 @@ async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, St
     let Opened { server, desired, passwords, .. } = opened;
     let endpoint = server.endpoint().to_string();
 
-    let mut done: Vec<RoleChange> = Vec::new();
+    let mut done = Changes::none(server.engine());
     for _ in 0..ROUNDS_AT_MOST {
-        let observed =
-            server.observe(&desired, &passwords).await.map_err(|error| database::failed("look at the roles", error))?;
-        let changes = diff(&desired, &observed);
+        let seen =
+            server.look(&desired, &passwords).await.map_err(|error| database::failed("look at the roles", error))?;
+        let changes = seen.changes(&desired);
         if changes.is_empty() {
-            let report = report(&desired, &observed, &done);
+            let report = seen.report(&desired, &done);
             let answer = Answer::done(json!({ "changes": report.changes.len(), "locked": report.locked }));
             operation.users = Some(state(report));
             return Ok(answer);
         }
         let call = async {
-            let applied = server.apply(&changes, &passwords).await;
+            let applied = server.make(&changes, &passwords).await;
             applied
                 .map(|()| Called { value: (), request_id: None })
                 .map_err(|error| database::failed("change the roles", error))
@@ -62,7 +61,7 @@ async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, St
                 operation,
                 "database:ChangeRoles",
                 &endpoint,
-                json!(shorten(&describe(&changes), CHANGES_MAX)),
+                json!(shorten(&changes.describe(), CHANGES_MAX)),
                 call,
             )
             .await?;
@@ -88,8 +87,8 @@ fn state(report: SetupReport) -> UsersState {
                 profile: user.profile.as_str().to_owned(),
             })
             .collect(),
-        locked: report.locked.iter().map(ToString::to_string).collect(),
-        left: report.left.iter().map(ToString::to_string).collect(),
+        locked: report.locked,
+        left: report.left,
         changes: shorten(&report.changes, CHANGES_MAX),
         notes: report.notes,
     }

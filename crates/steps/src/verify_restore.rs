@@ -3,6 +3,7 @@
 
 use crate::database::{self, Opened};
 use crate::follow::{Answer, follow, planned};
+use aurora_restore_core::domain::engine::Engine;
 use aurora_restore_core::domain::failure::{ErrorName, Failure};
 use aurora_restore_core::domain::operation::{CheckState, Operation, Verification};
 use aurora_restore_core::domain::outcome::StepOutput;
@@ -25,7 +26,7 @@ pub async fn run(context: &Context, step: Step, input: Value) -> Result<StepOutp
 async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, StepError> {
     let (request, _) = planned(operation)?;
     let Opened { server, desired, passwords, master_database } = database::open(context, operation, &request).await?;
-    let checks = checks(&request.verify, &master_database);
+    let checks = checks(&request.verify, &master_database, server.engine());
 
     let results = server
         .verify(&desired, &passwords, &checks)
@@ -52,8 +53,12 @@ async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, St
 }
 
 /// What the request asks for, in the master's own database where it names none.
-fn checks(verify: &Verify, master_database: &str) -> Checks {
+fn checks(verify: &Verify, master_database: &str, engine: Engine) -> Checks {
     let database = |name: &Option<String>| name.clone().unwrap_or_else(|| master_database.to_owned());
+    let table = |text: &str, name: &Option<String>| match engine {
+        Engine::PostgreSql => Table::parse(text),
+        Engine::MySql => Table::in_database(text, &database(name)),
+    };
     Checks {
         queries: verify
             .checks
@@ -69,7 +74,7 @@ fn checks(verify: &Verify, master_database: &str) -> Checks {
             .iter()
             .map(|check| FreshnessCheck {
                 database: database(&check.database),
-                table: Table::parse(&check.table),
+                table: table(&check.table, &check.database),
                 column: check.column.clone(),
                 max_age_hours: check.max_age_hours,
             })
@@ -79,7 +84,7 @@ fn checks(verify: &Verify, master_database: &str) -> Checks {
             .iter()
             .map(|check| RowCountCheck {
                 database: database(&check.database),
-                table: Table::parse(&check.table),
+                table: table(&check.table, &check.database),
                 min: check.min,
                 max: check.max,
             })

@@ -68,6 +68,7 @@ async fn make(session: &mut Session, change: &AccountChange, passwords: &Passwor
         AccountChange::Lock { .. }
         | AccountChange::RevokeRole { .. }
         | AccountChange::DiscardFormerPassword { .. }
+        | AccountChange::RevokeAll { .. }
         | AccountChange::Revoke { .. }
         | AccountChange::Grant { .. }
         | AccountChange::SetAttributes { .. } => Ok(()),

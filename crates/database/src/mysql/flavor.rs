@@ -89,8 +89,9 @@ pub(super) fn accounts_query(flavor: Flavor) -> String {
              coalesce(json_value(g.Priv, '$.account_locked'), 0), 0, \
              coalesce(json_value(g.Priv, '$.password_last_changed'), 1) = 0 \
              OR coalesce(json_value(g.Priv, '$.password_lifetime'), -1) > 0, \
-             coalesce(json_value(g.Priv, '$.ssl_type'), 0) IN (2, 3), json_exists(g.Priv, '$.auth_or'), \
-             json_value(g.Priv, '$.plugin'), json_value(g.Priv, '$.authentication_string') FROM mysql.global_priv g"
+             coalesce(json_value(g.Priv, '$.ssl_type'), 0) IN (2, 3), 0, \
+             IF(coalesce(json_length(g.Priv, '$.auth_or'), 0) > 1, 'several', json_value(g.Priv, '$.plugin')), \
+             json_value(g.Priv, '$.authentication_string') FROM mysql.global_priv g"
             .to_owned(),
     }
 }
@@ -103,7 +104,8 @@ pub(super) fn memberships_query(flavor: Flavor) -> &'static str {
     }
 }
 
-/// Takes the second password away. MariaDB has several ways to prove oneself instead; setting one removes the others.
+/// Takes the second password away. MariaDB knows none; where it has several ways to prove oneself, none of them is the
+/// declared password alone, and setting that removes the others.
 pub(super) fn discard_former_password(flavor: Flavor, account: &Account) -> Result<Option<String>, DatabaseError> {
     Ok(match flavor {
         Flavor::MySql8 => Some(format!("ALTER USER {} DISCARD OLD PASSWORD", quote_account(account)?)),

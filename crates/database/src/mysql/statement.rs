@@ -15,6 +15,10 @@ pub(super) fn statement(change: &AccountChange, flavor: Flavor) -> Result<Option
             Some(format!("REVOKE {} FROM {}", quote_account(role)?, quote_account(member)?))
         }
         AccountChange::DiscardFormerPassword { account } => discard_former_password(flavor, account)?,
+        // Takes the right to change users only, not the rights that it takes away.
+        AccountChange::RevokeAll { account } => {
+            Some(format!("REVOKE ALL PRIVILEGES, GRANT OPTION FROM {}", quote_account(account)?))
+        }
         AccountChange::Revoke { account, scope, privileges } => {
             Some(format!("REVOKE {} FROM {}", rights(scope, privileges)?, quote_account(account)?))
         }
@@ -84,6 +88,8 @@ mod tests {
         let set = AccountChange::SetAttributes { account: app(), attributes };
         assert_eq!(sql(set), "ALTER USER `o'``b`@`10.%` REQUIRE SSL PASSWORD EXPIRE NEVER ACCOUNT UNLOCK");
         assert_eq!(sql(AccountChange::SetPassword { account: app() }), "");
+        let all = AccountChange::RevokeAll { account: app() };
+        assert_eq!(sql(all), "REVOKE ALL PRIVILEGES, GRANT OPTION FROM `o'``b`@`10.%`");
     }
 
     #[test]

@@ -1,10 +1,11 @@
-//! Against a real PostgreSQL, which each test starts for itself: see `support`.
+//! Against a real PostgreSQL and a real MariaDB, which each test starts for itself: see `support` and `mysql::support`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod front;
 mod login;
 mod mask;
 mod matrix;
+mod mysql;
 mod production;
 mod quoting;
 mod roles;

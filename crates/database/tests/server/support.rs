@@ -31,7 +31,7 @@ pub(crate) const MASTER_PASSWORD: &str = "master's new password";
 
 /// Runs a server until standard input closes, which it does when this process ends, however that is. Then sends it the
 /// signal in its first argument, and removes the directory in its second if the third says so.
-const RUN_UNTIL_EOF: &str = "signal=$1; directory=$2; after=$3; shift 3; \"$@\" 2>>\"$directory/log\" & cat >/dev/null; \
+pub(crate) const RUN_UNTIL_EOF: &str = "signal=$1; directory=$2; after=$3; shift 3; \"$@\" 2>>\"$directory/log\" & cat >/dev/null; \
     kill -$signal $! 2>/dev/null; wait $!; [ $after = keep ] || rm -rf \"$directory\"";
 
 pub(crate) struct TestServer {
@@ -252,7 +252,7 @@ fn initialize() -> PathBuf {
 
 /// The authority that every server here comes from, and the certificate and key of one that is called `localhost` and
 /// nothing else.
-fn certificates() -> &'static (String, String, String) {
+pub(crate) fn certificates() -> &'static (String, String, String) {
     static CERTIFICATES: OnceLock<(String, String, String)> = OnceLock::new();
     CERTIFICATES.get_or_init(|| {
         let authority = authority();
@@ -330,7 +330,7 @@ fn user() -> Option<(&'static str, u32, u32)> {
     })
 }
 
-fn as_user(program: impl AsRef<Path>) -> Command {
+pub(crate) fn as_user(program: impl AsRef<Path>) -> Command {
     let program = program.as_ref();
     let mut command = match user() {
         None => Command::new(program),
@@ -344,12 +344,12 @@ fn as_user(program: impl AsRef<Path>) -> Command {
     command
 }
 
-fn run(command: &mut Command, arguments: &[&str]) {
+pub(crate) fn run(command: &mut Command, arguments: &[&str]) {
     let output = command.args(arguments).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-fn scratch_directory() -> PathBuf {
+pub(crate) fn scratch_directory() -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::SeqCst);
     let directory = std::env::temp_dir().join(format!("aurora-restore-pg-{}-{count}", std::process::id()));
@@ -359,7 +359,7 @@ fn scratch_directory() -> PathBuf {
     directory
 }
 
-fn write_private(path: &Path, content: &str) {
+pub(crate) fn write_private(path: &Path, content: &str) {
     std::fs::write(path, content).unwrap();
     std::fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
     give_away(path);
@@ -372,6 +372,6 @@ fn give_away(path: &Path) {
     }
 }
 
-fn text(path: &Path) -> &str {
+pub(crate) fn text(path: &Path) -> &str {
     path.to_str().expect("paths of tests are UTF-8")
 }

@@ -63,6 +63,12 @@ pub enum AccountChange {
         /// The account.
         account: Account,
     },
+    /// All rights end, on everything: those that are wanted follow. For what the master does not hold itself and so may not
+    /// take away one by one.
+    RevokeAll {
+        /// Who loses them.
+        account: Account,
+    },
     /// Rights end.
     Revoke {
         /// Who loses them.
@@ -103,6 +109,7 @@ impl fmt::Display for AccountChange {
             Self::Create { account } => write!(f, "create the user {account}"),
             Self::SetPassword { account } => write!(f, "set the password of {account}"),
             Self::DiscardFormerPassword { account } => write!(f, "discard the former password of {account}"),
+            Self::RevokeAll { account } => write!(f, "revoke all rights from {account}"),
             Self::Revoke { account, scope, privileges } => {
                 write!(f, "revoke {} on {scope} from {account}", list(privileges.iter().map(Privilege::as_str)))
             }

@@ -152,12 +152,31 @@ fn make_as_declared(
     }
     let (wanted, _) = wanted(user.profile, observed);
     let held = observed.rights.get(account).unwrap_or(&none);
-    for (scope, privileges) in by_scope(held.difference(&wanted)) {
+    let anew = held.difference(&wanted).any(|right| !may_revoke(right, observed));
+    let surplus = held.difference(&wanted).filter(|right| !anew || matches!(right.scope, Scope::Proxy(_)));
+    if anew {
+        changes.insert(AccountChange::RevokeAll { account: account.clone() });
+    }
+    for (scope, privileges) in by_scope(surplus) {
         changes.insert(AccountChange::Revoke { account: account.clone(), scope, privileges });
     }
-    for (scope, privileges) in by_scope(wanted.difference(held)) {
+    for (scope, privileges) in by_scope(wanted.difference(if anew { &none } else { held })) {
         changes.insert(AccountChange::Grant { account: account.clone(), scope, privileges });
     }
+}
+
+/// Whether the master may take away a right by itself: it must hold it, and may hand it on. In `mysql` it may be restricted.
+fn may_revoke(Right { scope, privilege }: &Right, observed: &Observed) -> bool {
+    let database = match scope {
+        Scope::Proxy(_) => return true,
+        Scope::Server => "",
+        Scope::Database(database)
+        | Scope::Table { database, .. }
+        | Scope::Column { database, .. }
+        | Scope::Routine { database, .. } => database,
+    };
+    let is_held = *privilege == Privilege::grant_option() || observed.grantable.contains(privilege);
+    is_held && database != "mysql"
 }
 
 fn by_scope<'a>(rights: impl Iterator<Item = &'a Right>) -> BTreeMap<Scope, BTreeSet<Privilege>> {

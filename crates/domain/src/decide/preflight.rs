@@ -1,6 +1,7 @@
 //! Everything that can be known before anything is touched: the plan, or all reasons against it together.
 
 use crate::cloud::{Cluster, Instance, Key, Snapshot};
+use crate::engine::Engine;
 use crate::failure::{ErrorName, Failure};
 use crate::guards::{self, Blueprint, Ground};
 use crate::ids::{OperationId, SnapshotId};
@@ -35,6 +36,8 @@ pub struct Observed {
     pub master_username: Option<String>,
     /// What is wrong with the secrets, each with secret, field and what is needed.
     pub secret_problems: Vec<String>,
+    /// What is wrong with them if it is a MySQL that is restored.
+    pub mysql_secret_problems: Vec<String>,
     /// What is wrong with the masking scripts.
     pub script_problems: Vec<String>,
 }
@@ -200,6 +203,37 @@ fn not_available(snapshot: &Snapshot) -> Failure {
     .next("start again when it is available, or name another snapshot")
 }
 
+/// What stands against restoring this engine, or against asking this of it.
+fn of_engine(request: &Request, observed: &Observed, snapshot: &Snapshot) -> Vec<String> {
+    let Snapshot { engine, engine_version, .. } = snapshot;
+    let source = &request.source_cluster_id;
+    let mut problems = vec![];
+    match Engine::of(engine) {
+        Some(Engine::PostgreSql) => {}
+        Some(Engine::MySql) => {
+            if engine_version.starts_with("5.") {
+                problems.push(format!(
+                    "source_cluster_id: got {source}, whose engine version is {engine_version}; takes Aurora MySQL version 3 or later (MySQL 8)"
+                ));
+            }
+            if request.masking.is_some() {
+                problems.push(
+                    "masking: takes an Aurora PostgreSQL cluster; MySQL commits each change of a schema at once, so that a script that fails could not be taken back"
+                        .to_owned(),
+                );
+            }
+            problems.extend(observed.mysql_secret_problems.iter().cloned());
+        }
+        None => {
+            let engines = Engine::ALL.map(Engine::as_str).join(" or ");
+            problems.push(format!(
+                "source_cluster_id: got {source}, whose engine is {engine}; takes a cluster of engine {engines}"
+            ));
+        }
+    }
+    problems
+}
+
 /// What is wrong with the request in the light of what was found.
 fn invalid(request: &Request, observed: &Observed, snapshot: Option<&Snapshot>) -> Vec<Failure> {
     let mut problems: Vec<String> = observed.secret_problems.iter().chain(&observed.script_problems).cloned().collect();
@@ -209,12 +243,7 @@ fn invalid(request: &Request, observed: &Observed, snapshot: Option<&Snapshot>) 
     let target = &request.target_cluster_id;
 
     if let Some(snapshot) = snapshot {
-        if !snapshot.engine.starts_with("aurora-postgresql") {
-            problems.push(format!(
-                "source_cluster_id: got {}, whose engine is {}; takes a cluster of engine aurora-postgresql",
-                request.source_cluster_id, snapshot.engine
-            ));
-        }
+        problems.extend(of_engine(request, observed, snapshot));
         if snapshot.encrypted && !is_same_region(request) && key_to_look_at(request, base).is_none() {
             problems.push(format!(
                 "kms_key_id: needs a key of the target Region {}, because snapshot {} is encrypted",

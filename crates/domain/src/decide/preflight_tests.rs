@@ -106,6 +106,34 @@ fn the_latest_available_snapshot_is_chosen_on_its_day() {
     assert_eq!(run(json!({"snapshot_date": "2026-11-20"}), &world).unwrap_err().name, ErrorName::SnapshotNotFound);
 }
 
+fn mysql(world: &mut Observed) {
+    let version = "8.0.mysql_aurora.3.08.0";
+    for snapshot in &mut world.snapshots {
+        snapshot.engine = "aurora-mysql".into();
+        snapshot.engine_version = version.into();
+    }
+    let target = world.target.as_mut().unwrap();
+    target.engine = "aurora-mysql".into();
+    target.engine_version = version.into();
+    target.db_cluster_parameter_group_name = Some("default.aurora-mysql8.0".into());
+    world.ground.as_mut().unwrap().parameter_group_family = Some("aurora-mysql8.0".into());
+}
+
+#[test]
+fn a_mysql_is_restored_as_a_postgresql_is() {
+    let mut world = world();
+    mysql(&mut world);
+    let plan = run(json!({}), &world).unwrap();
+    assert_eq!(
+        (plan.snapshot.engine.as_str(), plan.snapshot.engine_version.as_str()),
+        ("aurora-mysql", "8.0.mysql_aurora.3.08.0")
+    );
+    // What is wrong for MySQL alone is no problem of a PostgreSQL.
+    let mut world = self::world();
+    world.mysql_secret_problems.push("a name too long".into());
+    assert!(run(json!({}), &world).is_ok());
+}
+
 #[test]
 fn each_wrong_world_has_its_own_words() {
     type Change = fn(&mut Observed);
@@ -139,7 +167,36 @@ fn each_wrong_world_has_its_own_words() {
             "got staging-subnets",
         ),
         (json!({"db_instance_class": "db.serverless"}), |_| {}, ErrorName::InvalidRequest, "serverless_v2: needs"),
-        (json!({}), |w| w.snapshots[0].engine = "aurora-mysql".into(), ErrorName::InvalidRequest, "aurora-mysql"),
+        (
+            json!({}),
+            |w| w.snapshots[0].engine = "docdb".into(),
+            ErrorName::InvalidRequest,
+            "whose engine is docdb; takes a cluster of engine aurora-postgresql or aurora-mysql",
+        ),
+        (
+            json!({}),
+            |w| {
+                mysql(w);
+                w.snapshots[0].engine_version = "5.7.mysql_aurora.2.11.2".into();
+            },
+            ErrorName::InvalidRequest,
+            "whose engine version is 5.7.mysql_aurora.2.11.2; takes Aurora MySQL version 3 or later",
+        ),
+        (
+            json!({"masking": {"scripts": "s3://bucket/mask/"}}),
+            mysql,
+            ErrorName::InvalidRequest,
+            "masking: takes an Aurora PostgreSQL cluster",
+        ),
+        (
+            json!({}),
+            |w| {
+                mysql(w);
+                w.mysql_secret_problems.push("a name too long".into());
+            },
+            ErrorName::InvalidRequest,
+            "a name too long",
+        ),
         (json!({}), |w| w.master_username = Some("admin".into()), ErrorName::InvalidRequest, "got admin; takes master"),
         (
             json!({}),

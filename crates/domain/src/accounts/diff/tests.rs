@@ -52,7 +52,16 @@ fn server(accounts: &[(&str, &str)], memberships: &[(&str, &str)]) -> Observed {
         databases,
         system_databases: BTreeSet::from(["performance_schema".to_owned(), "sys".to_owned()]),
         rights: BTreeMap::new(),
-        grantable: privileges(&["PROCESS", "REPLICATION CLIENT", "CONNECTION_ADMIN", "SELECT", "EXECUTE"]),
+        grantable: privileges(&[
+            "PROCESS",
+            "REPLICATION CLIENT",
+            "CONNECTION_ADMIN",
+            "SELECT",
+            "INSERT",
+            "UPDATE",
+            "DELETE",
+            "EXECUTE",
+        ]),
         notes: vec![],
     }
 }
@@ -181,6 +190,27 @@ fn what_is_too_much_goes() {
             "revoke PROXY on account admin@% from app@%",
         ]
     );
+}
+
+#[test]
+fn what_the_master_may_not_take_away_one_by_one_goes_with_all_the_rest() {
+    let desired = only(&[("readonly_user", "app")]);
+    let right = |scope: Scope, privilege: &str| Right { scope, privilege: Privilege::parse(privilege).unwrap() };
+    let mysql = Scope::Table { database: "mysql".into(), table: "user".into() };
+    for held in [right(Scope::Server, "SUPER"), right(mysql, "SELECT"), right(Scope::Database("x".into()), "EVENT")] {
+        let mut seen = as_wanted(&desired, server(&[("app", "declared")], &[]));
+        let proxy = right(Scope::Proxy(account("admin")), "PROXY");
+        seen.rights.get_mut(&account("app")).unwrap().extend([held, proxy]);
+        let made = words(&desired, &seen);
+        assert_eq!(
+            made,
+            [
+                "revoke all rights from app@%",
+                "revoke PROXY on account admin@% from app@%",
+                "grant SELECT, SHOW VIEW on database my\\_shop to app@%",
+            ]
+        );
+    }
 }
 
 #[test]

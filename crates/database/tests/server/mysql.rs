@@ -1,0 +1,10 @@
+//! MySQL's side, against MariaDB: MySQL 8 itself cannot be had from the registries that the tests install from. What is
+//! MySQL 8's alone is in the unit tests of `mysql::flavor`, `mysql::statement` and `mysql::hash`.
+
+mod login;
+mod matrix;
+mod quoting;
+mod secrecy;
+mod support;
+mod users;
+mod verify;
