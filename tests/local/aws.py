@@ -233,6 +233,7 @@ class Front:
         with self.cloud.lock, self.dynamodb:
             self.cloud.reset()
             self.plane.destroy_all()
+            self.cloud.mysql.destroy_all()
             moto_api_backends["global"].reset()
         with self.lock:
             self.calls.clear()

@@ -1,6 +1,7 @@
 """What moto's RDS lacks, put right where it matters to a restore. Each hook says how AWS behaves.
 
-- a restored cluster has a PostgreSQL behind its endpoint once its first instance exists, until it is deleted
+- a restored cluster has a PostgreSQL, or for aurora-mysql a MariaDB, behind its endpoint once its first instance exists, until it
+  is deleted
 - the master password changes a moment after ModifyDBCluster, shown as pending until then
 - things take time when the stack's pace says so: copying (with percent), creating, deleting
 - a live name is refused, unknown clusters are a fault (moto: 500), states are checked, a missing final snapshot is an error,
@@ -48,8 +49,8 @@ PACE = {"copy": 0.0, "restore": 0.0, "instance": 0.0, "delete": 0.0, "master_pas
 class Cloud:
     """What the hooks share: the servers behind the clusters, the pace, and what is due to happen later."""
 
-    def __init__(self, plane):
-        self.plane = plane
+    def __init__(self, plane, mysql):
+        self.plane, self.mysql = plane, mysql
         # moto's collections are not safe to change while another request walks through them.
         self.lock = threading.RLock()
         self.timers = set()
@@ -62,6 +63,10 @@ class Cloud:
             self.timers.clear()
             self.pace = dict(PACE)
             self.next_restore_status = None
+
+    def servers(self, cluster):
+        """What holds the server behind this cluster."""
+        return self.mysql if "mysql" in cluster.engine else self.plane
 
     def later(self, seconds, action):
         """Runs the action after so many seconds, unless the stack is reset before."""
@@ -154,7 +159,7 @@ def install_endpoints(cloud):
     instance_endpoint = DBInstanceClustered.endpoint.fget
 
     def port(cluster):
-        return cloud.plane.port(cluster.db_cluster_resource_id)
+        return cloud.servers(cluster).port(cluster.db_cluster_resource_id)
 
     DBCluster.endpoint = property(lambda self: "localhost" if port(self) else amazon_endpoint(self))
     DBCluster.reader_endpoint = property(lambda self: "localhost" if port(self) else amazon_reader(self))
@@ -289,7 +294,7 @@ def install_creation(cloud):
         def ready():
             # An Aurora cluster's endpoint leads nowhere until an instance is there to serve it.
             if getattr(cluster, "restored", False) and self.clusters.get(cluster.resource_id) is cluster:
-                cloud.plane.restore(cluster.db_cluster_resource_id, cluster.resource_id)
+                cloud.servers(cluster).restore(cluster.db_cluster_resource_id, cluster.resource_id)
             instance.status = "available"
 
         if cloud.pace["instance"]:
@@ -340,7 +345,7 @@ def install_changes(cloud):
         return answer
 
     def password_done(cluster, password):
-        cloud.plane.set_master_password(cluster.db_cluster_resource_id, cluster.master_username, password)
+        cloud.servers(cluster).set_master_password(cluster.db_cluster_resource_id, cluster.master_username, password)
         cluster.pending_modified_values = None
         if cluster.status == "resetting-master-credentials":
             cluster.status = "available"
@@ -378,7 +383,7 @@ def install_deletion(cloud):
 
         def gone():
             self.clusters.pop(cluster_identifier, None)
-            cloud.plane.destroy(cluster.db_cluster_resource_id)
+            cloud.servers(cluster).destroy(cluster.db_cluster_resource_id)
 
         cluster.status = "deleting"
         if cloud.pace["delete"]:

@@ -18,7 +18,8 @@ from stack import ACCOUNT, ENVIRONMENT, ROOT, SOURCE_REGION, TARGET_REGION
 STATE_TABLE, AUDIT_TABLE, TOPIC, MACHINE = "aurora-restore-state", "aurora-restore-audit", "aurora-restore-notifications", "aurora-restore"
 KEY_ALIAS = "alias/aurora-restore-secrets"
 SOURCE_CLUSTER, TARGET_CLUSTER, FOREIGN_CLUSTER, SUBNET_GROUP = "production", "staging", "payments-legacy", "staging-subnets"
-ENGINE, ENGINE_VERSION = "aurora-postgresql", "15.4"
+ENGINE, MYSQL = "aurora-postgresql", "aurora-mysql"
+ENGINE_VERSIONS = {ENGINE: "15.4", MYSQL: "8.0.mysql_aurora.3.08.0"}
 DEFINITION = Path(os.environ.get("AURORA_RESTORE_DEFINITION", ROOT / "statemachine" / "restore.asl.json"))
 
 
@@ -28,6 +29,7 @@ class Seeded:
 
     source_region: str = SOURCE_REGION
     target_region: str = TARGET_REGION
+    engine: str = ENGINE
     keys: dict = field(default_factory=dict)  # Region -> ARN
     topic_arn: str = ""
     queue_url: str = ""
@@ -42,15 +44,15 @@ class Seeded:
 
 def seed(
     stack, *, unencrypted=False, existing_target=True, target_tagged=True, target_protected=True, same_region=False,
-    source_snapshots=True, definition=DEFINITION, env=None, secrets_override=None, foreign_cluster=True,
+    source_snapshots=True, definition=DEFINITION, env=None, secrets_override=None, foreign_cluster=True, engine=ENGINE,
 ):  # fmt: skip
     """Lays out the scene on a fresh stack and starts the functions.
 
     unencrypted: source cluster and snapshots without a key. existing_target, target_tagged, target_protected: the cluster
     `staging`. same_region: production lives in the target Region. source_snapshots: False for none. env: more environment
-    for the functions. secrets_override: name's last part -> the secret's text instead of ours.
+    for the functions. secrets_override: name's last part -> the secret's text instead of ours. engine: of all clusters.
     """
-    made = Seeded(source_region=TARGET_REGION if same_region else SOURCE_REGION)
+    made = Seeded(source_region=TARGET_REGION if same_region else SOURCE_REGION, engine=engine)
     for region in {made.source_region, made.target_region}:
         made.keys[region] = make_key(stack, region)
     make_tables(stack)
@@ -157,12 +159,12 @@ def make_source(stack, made, encrypted, snapshots):
     rds = stack.client("rds", made.source_region)
     key = {"StorageEncrypted": True, "KmsKeyId": made.keys[made.source_region]} if encrypted else {}
     rds.create_db_cluster(
-        DBClusterIdentifier=SOURCE_CLUSTER, Engine=ENGINE, EngineVersion=ENGINE_VERSION, MasterUsername="master", MasterUserPassword="not-used-here",
+        DBClusterIdentifier=SOURCE_CLUSTER, Engine=made.engine, EngineVersion=ENGINE_VERSIONS[made.engine], MasterUsername="master", MasterUserPassword="not-used-here",
         DatabaseName="app", Port=5432, DeletionProtection=True, Tags=[{"Key": "team", "Value": "platform"}], **key,
     )  # fmt: skip
     for number in (1, 2):
         rds.create_db_instance(
-            DBInstanceIdentifier=f"{SOURCE_CLUSTER}-{number}", DBClusterIdentifier=SOURCE_CLUSTER, DBInstanceClass="db.r6g.2xlarge", Engine=ENGINE
+            DBInstanceIdentifier=f"{SOURCE_CLUSTER}-{number}", DBClusterIdentifier=SOURCE_CLUSTER, DBInstanceClass="db.r6g.2xlarge", Engine=made.engine
         )
     if not snapshots:
         return
@@ -186,13 +188,13 @@ def make_source(stack, made, encrypted, snapshots):
 def make_target(stack, made, name, tags, protected):
     rds = stack.client("rds", made.target_region)
     rds.create_db_cluster(
-        DBClusterIdentifier=name, Engine=ENGINE, EngineVersion=ENGINE_VERSION, MasterUsername="master", MasterUserPassword="not-used-here",
+        DBClusterIdentifier=name, Engine=made.engine, EngineVersion=ENGINE_VERSIONS[made.engine], MasterUsername="master", MasterUserPassword="not-used-here",
         DBSubnetGroupName=SUBNET_GROUP, VpcSecurityGroupIds=[made.security_group], Port=5433, DeletionProtection=protected,
         StorageEncrypted=True, KmsKeyId=made.keys[made.target_region], CopyTagsToSnapshot=True,
         Tags=[*tags, {"Key": "team", "Value": "platform"}, {"Key": "cost-center", "Value": "1234"}],
     )  # fmt: skip
     for number in (1, 2):
-        rds.create_db_instance(DBInstanceIdentifier=f"{name}-{number}", DBClusterIdentifier=name, DBInstanceClass="db.r6g.large", Engine=ENGINE, Tags=tags)
+        rds.create_db_instance(DBInstanceIdentifier=f"{name}-{number}", DBClusterIdentifier=name, DBInstanceClass="db.r6g.large", Engine=made.engine, Tags=tags)
 
 
 def make_machine(stack, made, definition):

@@ -221,16 +221,17 @@ def serve(run_dir, bin_dir, port, until_eof):
     os.environ.update(KEYS, AWS_DEFAULT_REGION=TARGET_REGION)
     endpoint = f"http://127.0.0.1:{os.environ['MOTO_PORT']}"
     plane = Plane(run_dir, ledger)
-    functions = server = None
+    functions = server = cloud = None
     try:
         from functions import Functions
 
         functions = Functions(bin_dir, run_dir, ledger, client_environment(endpoint, plane.ca_file) | {"PATH": os.environ.get("PATH", "")})
+        import mysql
         import rds
         from aws import Front
         from moto.moto_server.werkzeug_app import MotoRequestHandler
 
-        cloud = rds.Cloud(plane)
+        cloud = rds.Cloud(plane, mysql.Plane(plane))
         rds.install(cloud)
         front = Front(cloud, functions, plane, run_dir)
         quiet = type("Handler", (MotoRequestHandler,), {"log_request": lambda *_: None})
@@ -252,6 +253,8 @@ def serve(run_dir, bin_dir, port, until_eof):
             server.shutdown()
         if functions:
             functions.close()
+        if cloud:
+            cloud.mysql.destroy_all()
         plane.close()
         (run_dir / "stack.json").unlink(missing_ok=True)
     # moto's interpreter may still wait in a thread of its own; nothing is left to lose.

@@ -41,10 +41,10 @@ pub(super) async fn find(check: &Check<'_>, server: &Server) -> Result<Finding, 
 /// can be nothing else: the end of a line ends a comment of its own.
 async fn query(session: &mut Session, check: &SqlCheck) -> Result<Finding, DatabaseError> {
     let query = check.query.trim().trim_end_matches(';');
-    // Prepared, so that it is one statement.
     let sql = format!("SELECT * FROM (\n{query}\n) AS aurora_restore_check LIMIT 2");
-    let prepare = format!("PREPARE aurora_restore_check FROM {}", quote_text(&sql));
-    session.run(WHAT, prepare).await?;
+    // Prepared, so that it is one statement; from a variable, since MySQL takes no text here that is written in digits.
+    session.run(WHAT, format!("SET @aurora_restore_check = {}", quote_text(&sql))).await?;
+    session.run(WHAT, "PREPARE aurora_restore_check FROM @aurora_restore_check").await?;
     let rows = session.rows(WHAT, "EXECUTE aurora_restore_check").await?;
     Ok(match rows.as_slice() {
         [row] if row.len() != 1 => {

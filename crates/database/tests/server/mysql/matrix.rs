@@ -151,12 +151,15 @@ async fn make_objects(server: &MySqlServer, (database, time): (&str, &str)) {
 /// Refused: a database, a table, a column, a routine; a right on the server; a role; nothing to hand on.
 const REFUSED: [&str; 9] = ["1044", "1045", "1142", "1143", "1227", "1370", "1410", "1959", "1961"];
 
+/// What is tried, the statement, what takes it back, whether it is allowed, and the objects that it may spoil.
+type Attempt<'a> = (String, String, Option<String>, bool, Option<(&'a str, &'a str)>);
+
 /// Where the server does not do as the tables say, after trying everything; what was done is undone.
 async fn deviations(server: &MySqlServer, sets: &[(&str, &str)]) -> Vec<String> {
     let mut found = vec![];
     let mut admin = server.superuser().await;
     for (user, (key, name, password)) in USERS.iter().enumerate() {
-        let mut attempts: Vec<(String, String, Option<String>, bool, Option<(&str, &str)>)> = vec![];
+        let mut attempts: Vec<Attempt<'_>> = vec![];
         for set in sets {
             let o = format!("{}.{}", set.0, set.1);
             for (what, sql, may) in OBJECTS {
