@@ -9,13 +9,16 @@ ASL_VALIDATOR := .local/node/node_modules/.bin/asl-validator
 CARGO_DENY := .local/deny/bin/cargo-deny
 POSTGRES_18 := .local/postgres-18
 
-.PHONY: help setup build demo demo-failure stack stop test test-newer-postgres sim sim-tests bench-db check format clean
+.PHONY: help setup setup-tests build demo demo-failure stack stop test test-newer-postgres sim sim-tests bench-db check format clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{ printf "  make %-14s %s\n", $$1, $$2 }'
 
 setup: ## what the local stack needs, into .local/venv; says what is missing on this machine
 	@sh tests/local/setup.sh
+
+setup-tests:
+	@sh tests/local/setup.sh --tests
 
 build: setup ## the ten functions, for this machine
 	@echo "Building the functions (the first time about 4 minutes on 2 cores)..."
@@ -33,7 +36,7 @@ stack: build ## start the local stack and leave it running, to try things by han
 stop: ## stop it
 	@$(STACK) stop
 
-test: setup ## everything, from unit tests to whole restores on the local stack
+test: setup-tests ## everything, from unit tests to whole restores on the local stack
 	cargo test --locked --workspace --exclude aurora-restore-sim --quiet
 	cargo build --locked --package aurora-restore-steps --bins --quiet
 	$(PY) tests/flow/run.py

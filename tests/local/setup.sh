@@ -1,5 +1,6 @@
 #!/bin/sh
-# Makes .local/venv with what the local stack needs. Says what to install when a tool is missing.
+# Makes .local/venv with what the local stack needs. Says what to install when a tool is missing; with --tests, also what only
+# the tests need.
 # Quick when there is nothing to do: a stamp holds the hash of the requirements it was made from.
 set -eu
 
@@ -30,6 +31,11 @@ command -v cargo >/dev/null 2>&1 || note "cargo (Rust). See https://rustup.rs, o
 if command -v "$python" >/dev/null 2>&1 && ! "$python" "$here/postgres.py" --find >/dev/null 2>&1; then
     note "PostgreSQL server binaries with TLS. Debian/Ubuntu: apt-get install postgresql; macOS: brew install postgresql@16
     (somewhere unusual: set POSTGRES_BIN_DIR to the directory that holds initdb and postgres)"
+fi
+
+if [ "${1:-}" = --tests ] && command -v "$python" >/dev/null 2>&1 && ! "$python" "$here/mysql.py" --find >/dev/null 2>&1; then
+    note "MariaDB server and client, for the tests of MySQL. Debian/Ubuntu: apt-get install mariadb-server-core mariadb-client-core;
+    macOS: brew install mariadb (somewhere unusual: set MARIADB_DIR to the directory that holds sbin/mariadbd, bin/mariadb and share/mysql)"
 fi
 
 if [ -n "$missing" ]; then
