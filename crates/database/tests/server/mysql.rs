@@ -1,6 +1,8 @@
 //! MySQL's side, against MariaDB: MySQL 8 itself cannot be had from the registries that the tests install from. What is
-//! MySQL 8's alone is in the unit tests of `mysql::flavor`, `mysql::statement` and `mysql::hash`.
+//! MySQL 8's alone is in `eight`, against a script that answers as the manual says, and in the unit tests of
+//! `mysql::flavor`, `mysql::statement` and `mysql::hash`.
 
+mod eight;
 mod login;
 mod matrix;
 mod quoting;
