@@ -191,6 +191,7 @@ impl DatabaseError {
             | Self::TlsRefused { .. }
             | Self::LoginRefused { .. }
             | Self::Script { .. }
+            | Self::ScriptSpoiled { .. }
             | Self::Busy { .. }
             | Self::Incomplete { .. }
             | Self::Unsupported { .. }

@@ -321,15 +321,13 @@ async fn credentials(context: &Context, request: &Request, observed: &mut Observ
     }
     let of_snapshot = || observed.snapshots.iter().find_map(|snapshot| snapshot.master_username.clone());
     match (observed.master_username.clone().or_else(of_snapshot), app) {
-        (Some(master), Ok(Some(app))) => {
-            match database::desired(request, &master, &app) {
-                Ok(desired) => {
-                    let problems = accounts::check(&desired).into_iter().map(|what| format!("secret {app_name}: {what}"));
-                    observed.mysql_secret_problems.extend(problems);
-                }
-                Err(error) => observed.secret_problems.push(format!("secret {app_name}: {error}")),
+        (Some(master), Ok(Some(app))) => match database::desired(request, &master, &app) {
+            Ok(desired) => {
+                let problems = accounts::check(&desired).into_iter().map(|what| format!("secret {app_name}: {what}"));
+                observed.mysql_secret_problems.extend(problems);
             }
-        }
+            Err(error) => observed.secret_problems.push(format!("secret {app_name}: {error}")),
+        },
         (_, Ok(_)) => {}
         (_, Err(problems)) => observed.secret_problems.extend(problems),
     }
