@@ -112,29 +112,41 @@ pub fn parse_master(name: &str, text: &SecretString) -> Result<MasterCredentials
     }
 }
 
-/// Reads the application's secret.
+/// Reads the application's secret: the users of the contract and those that the request declares.
 ///
 /// # Errors
 /// Every problem: secret, user, field and what it takes. Never a value.
-pub fn parse_app(name: &str, text: &SecretString) -> Result<AppCredentials, Vec<String>> {
+pub fn parse_app<'a>(
+    name: &str,
+    text: &SecretString,
+    requested: impl IntoIterator<Item = &'a String>,
+) -> Result<AppCredentials, Vec<String>> {
     let value = object(name, text)?;
     let mut problems = Vec::new();
     let mut users = AppCredentials::new();
-    for key in REQUIRED_USERS {
+    let mut takes = REQUIRED_USERS.to_vec();
+    takes.extend(requested.into_iter().map(String::as_str).filter(|key| !REQUIRED_USERS.contains(key)));
+    for key in &takes {
         match value.get(key) {
             Some(user) => {
                 if let Some(login) = login(name, key, user, &mut problems) {
-                    users.insert(key.to_owned(), login);
+                    users.insert((*key).to_owned(), login);
                 }
             }
-            None => problems.push(format!(
-                "secret {name} lacks the user '{key}'; takes {{\"username\": …, \"password\": …}} there"
-            )),
+            None => {
+                let declared = if REQUIRED_USERS.contains(key) { "" } else { ", which the request declares" };
+                problems.push(format!(
+                    "secret {name} lacks the user '{key}'{declared}; takes {{\"username\": …, \"password\": …}} there"
+                ));
+            }
         }
     }
     if let Some(object) = value.as_object() {
-        for key in object.keys().filter(|key| !REQUIRED_USERS.contains(&key.as_str())) {
-            problems.push(format!("secret {name} holds '{key}'; takes the users {}", REQUIRED_USERS.join(", ")));
+        for key in object.keys().filter(|key| !takes.contains(&key.as_str())) {
+            problems.push(format!(
+                "secret {name} holds '{key}'; takes the users {}, and others that the request's 'users' declares",
+                takes.join(", ")
+            ));
         }
     }
     if problems.is_empty() { Ok(users) } else { Err(problems) }
@@ -177,7 +189,7 @@ mod tests {
     use super::*;
 
     fn app(text: &str) -> String {
-        parse_app("s", &SecretString::from(text)).unwrap_err().join("\n")
+        parse_app("s", &SecretString::from(text), []).unwrap_err().join("\n")
     }
 
     fn master(text: &str) -> Result<MasterCredentials, Vec<String>> {
@@ -203,6 +215,26 @@ mod tests {
         }
         assert!(master(r#"{"username":"master","password":"PLACEHOLDER"}"#).unwrap_err()[0].contains("PLACEHOLDER"));
         assert!(master("PLACEHOLDER").unwrap_err()[0].contains("PLACEHOLDER"));
+    }
+
+    #[test]
+    fn the_request_and_the_secret_name_the_same_users() {
+        let secret = r#"{"application_user":{"username":"a","password":"p"},"readonly_user":{"username":"r","password":"p"},
+            "devops_user":{"username":"d","password":"p"},"reporting":{"username":"m","password":"p"}}"#;
+        let read = |requested: &[&str]| {
+            let requested: Vec<String> = requested.iter().map(|key| (*key).to_owned()).collect();
+            let users = parse_app("s", &SecretString::from(secret), &requested);
+            users.map(|users| users.into_keys().collect::<Vec<_>>())
+        };
+        let all = ["application_user", "devops_user", "readonly_user", "reporting"];
+        assert_eq!(read(&["application_user", "reporting"]).unwrap(), all);
+        let problems = read(&["loader"]).unwrap_err();
+        assert_eq!(problems.len(), 2, "{problems:?}");
+        assert!(problems[0].contains("lacks the user 'loader', which the request declares"), "{problems:?}");
+        assert!(
+            problems[1].contains("holds 'reporting'") && problems[1].contains("devops_user, loader, and"),
+            "{problems:?}"
+        );
     }
 
     #[test]

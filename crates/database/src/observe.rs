@@ -6,7 +6,7 @@ use crate::connect::{Login, Session, try_login};
 use crate::error::{DatabaseError, ErrorClass};
 use crate::server::{Passwords, Server, side_by_side};
 use aurora_restore_domain::roles::{Attributes, Desired, Membership, Observed, ObservedRole, RoleName, ServerVersion};
-use rights::{Wanted, observe_database};
+use rights::observe_database;
 use sqlx::postgres::PgRow;
 use sqlx::{FromRow, Row};
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,9 +32,9 @@ pub async fn observe(server: &Server, desired: &Desired, passwords: &Passwords) 
     let note = |database: Listed| format!("database {} was left out: it refuses connections", database.name);
     observed.notes = refusing.into_iter().map(note).collect();
 
-    let (server, wanted) = (Arc::new(server.clone()), Arc::new(Wanted::of(desired)));
+    let (server, desired) = (Arc::new(server.clone()), Arc::new(desired.clone()));
     observed.databases =
-        side_by_side(databases, |database| observe_database(Arc::clone(&server), Arc::clone(&wanted), database))
+        side_by_side(databases, |database| observe_database(Arc::clone(&server), Arc::clone(&desired), database))
             .await?;
     Ok(observed)
 }

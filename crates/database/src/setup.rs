@@ -8,7 +8,8 @@ use crate::server::{Passwords, Server};
 use aurora_restore_domain::accounts::{self, Account, AccountChange};
 use aurora_restore_domain::engine::Engine;
 use aurora_restore_domain::roles::{
-    Desired, Observed, Profile, RoleChange, RoleName, describe, diff, inherited_logins, locked_logins, notes,
+    Desired, Limits, Observed, Profile, RoleChange, RoleName, describe, diff, inherited_logins, locked_logins,
+    missing_places, notes,
 };
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +42,9 @@ pub struct DeclaredReport {
     pub role: RoleName,
     /// What it may do.
     pub profile: Profile,
+    /// Where it may do it.
+    #[serde(default)]
+    pub limits: Limits,
     /// Whether the role was made now; otherwise it came with the snapshot or an earlier run.
     pub created: bool,
     /// Whether its password was set now; otherwise the declared one worked.
@@ -135,12 +139,22 @@ impl Seen {
         }
     }
 
+    /// Databases and schemas that are named for a user and are not there, one sentence each.
+    pub fn missing_places(&self, desired: &Desired) -> Vec<String> {
+        match self {
+            Self::PostgreSql(observed) => missing_places(desired, observed),
+            // None can be named: see `accounts::check`.
+            Self::MySql(_) => vec![],
+        }
+    }
+
     /// The report of a server that is as declared, after `done`.
     pub fn report(&self, desired: &Desired, done: &Changes) -> SetupReport {
         let declared = desired.declared().iter().map(|user| DeclaredReport {
             key: user.key.clone(),
             role: user.role.clone(),
             profile: user.profile,
+            limits: user.limits.clone(),
             created: done.creates(&user.role),
             password_set: done.sets_password(&user.role),
         });
@@ -202,6 +216,10 @@ pub async fn setup_users(
     let mut done = Changes::none(server.engine);
     for _ in 0..MAX_ROUNDS {
         let seen = look(server, desired, passwords).await?;
+        let missing = seen.missing_places(desired);
+        if !missing.is_empty() {
+            return Err(DatabaseError::Invalid { what: missing.join("; ") });
+        }
         let changes = seen.changes(desired);
         if changes.is_empty() {
             return Ok(seen.report(desired, &done));

@@ -47,10 +47,10 @@ pub(crate) fn statement(change: &RoleChange, version: ServerVersion) -> Result<O
             format!("ALTER DEFAULT PRIVILEGES FOR ROLE {owner}{within} REVOKE {what} CASCADE")
         }
         RoleChange::Grant { target, role, privileges, .. } => grant(target, role, privileges, version)?,
-        RoleChange::GrantDefault { owner, kind, role, privileges, .. } => {
+        RoleChange::GrantDefault { owner, schema, kind, role, privileges, .. } => {
             let (owner, role, privileges) = (quote(owner)?, quote(role)?, list(privileges));
-            let kind = default_kind(*kind)?;
-            format!("ALTER DEFAULT PRIVILEGES FOR ROLE {owner} GRANT {privileges} ON {kind} TO {role}")
+            let (within, kind) = (in_schema(schema.as_deref())?, default_kind(*kind)?);
+            format!("ALTER DEFAULT PRIVILEGES FOR ROLE {owner}{within} GRANT {privileges} ON {kind} TO {role}")
         }
     }))
 }
@@ -129,15 +129,18 @@ mod tests {
         assert!(made.contains(wanted) && made.contains("''GRANT %s ON SCHEMA %s TO %s''"), "{made}");
         let made = sql(grant(GrantTarget::Tables("it's".into()), Privilege::Select), 15);
         assert!(made.contains("(VALUES (''it''''s'', ''SELECT'', ''\"app\"''))"), "{made}");
-        let later = RoleChange::GrantDefault {
+        let later = |schema: Option<&str>, kind, privilege| RoleChange::GrantDefault {
             database: "shop".into(),
             owner: role("owner"),
-            kind: ObjectKind::Schema,
+            schema: schema.map(str::to_owned),
+            kind,
             role: role("app"),
-            privileges: BTreeSet::from([Privilege::Usage]),
+            privileges: BTreeSet::from([privilege]),
         };
         let made = "ALTER DEFAULT PRIVILEGES FOR ROLE \"owner\" GRANT USAGE ON SCHEMAS TO \"app\"";
-        assert_eq!(sql(later, 15), made);
+        assert_eq!(sql(later(None, ObjectKind::Schema, Privilege::Usage), 15), made);
+        let made = "ALTER DEFAULT PRIVILEGES FOR ROLE \"owner\" IN SCHEMA \"a\"\"b\" GRANT SELECT ON TABLES TO \"app\"";
+        assert_eq!(sql(later(Some("a\"b"), ObjectKind::Table, Privilege::Select), 15), made);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::mysql;
 use crate::observe::{list_databases, observe_roles};
 use crate::server::{Passwords, Server};
 use aurora_restore_domain::engine::Engine;
-use aurora_restore_domain::roles::{DeclaredUser, Desired, InheritedLogins, Profile, inherited_logins};
+use aurora_restore_domain::roles::{DeclaredUser, Desired, InheritedLogins, Scope, inherited_logins};
 use serde::{Deserialize, Serialize};
 use sqlx::{AssertSqlSafe, Connection};
 use std::time::Instant;
@@ -63,9 +63,9 @@ async fn verify_postgresql(
     session.close().await;
     for user in desired.declared() {
         let credentials = passwords.credentials(&user.role)?;
-        results.push(check_login(server, user, &credentials).await?);
+        results.push(check_login(server, user, &credentials, &databases).await?);
         results.push(check_read(server, user, &credentials, &databases).await?);
-        if user.profile == Profile::ReadOnly {
+        if !user.writes() {
             results.push(check_no_write(server, user, &credentials, &databases).await?);
         }
     }
@@ -135,18 +135,25 @@ pub(crate) fn judge_inherited(open: &[String], desired: &Desired) -> Finding {
     }
 }
 
+/// Into the master's database if the user may be there, else into the first of its own.
 async fn check_login(
     server: &Server,
     user: &DeclaredUser,
     credentials: &Credentials,
+    databases: &[String],
 ) -> Result<CheckResult, DatabaseError> {
     let started = Instant::now();
-    let finding = match try_login(&server.endpoint, &server.database, credentials, &server.trust).await {
+    let named = |finding: Finding| finding.named(format!("login of {}", user.key), started);
+    let mut places = [&server.database].into_iter().chain(databases);
+    let Some(database) = places.find(|database| user.is_let_into(database)) else {
+        return Ok(named(Finding::failed("none of its databases can be connected to")));
+    };
+    let finding = match try_login(&server.endpoint, database, credentials, &server.trust).await {
         Ok(login) if login.current_user == user.role.as_str() => Finding::passed(login.current_user),
         Ok(login) => Finding::failed(format!("the server takes it for {}", login.current_user)),
         Err(error) => finding_of(error)?,
     };
-    Ok(finding.named(format!("login of {}", user.key), started))
+    Ok(named(finding))
 }
 
 /// A real read with the user's own rights: of the first table in the first database that has one for it.
@@ -157,38 +164,52 @@ async fn check_read(
     databases: &[String],
 ) -> Result<CheckResult, DatabaseError> {
     let started = Instant::now();
+    let named = |finding: Finding| finding.named(format!("read of {}", user.key), started);
+    let Some(scope) = user.reads() else {
+        let reason = Some("it has no right to read tables".into());
+        return Ok(named(Finding { reason, ..Finding::passed("nothing to read") }));
+    };
     let mut finding =
         Finding { reason: Some("no database has a table that it may read".into()), ..Finding::passed("SELECT 1") };
-    for database in databases {
-        match read_a_table(server, credentials, database).await {
+    for database in databases.iter().filter(|database| user.is_let_into(database)) {
+        match read_a_table(server, credentials, database, &scope).await {
             Ok(Some(table)) => finding = Finding::passed(format!("{table} in database {database}")),
             Ok(None) => continue,
             Err(error) => finding = finding_of(error)?,
         }
         break;
     }
-    Ok(finding.named(format!("read of {}", user.key), started))
+    Ok(named(finding))
+}
+
+/// A table for this session's user: in the schemas of `scope`, first what it can read, and nothing else if `readable`.
+async fn find_a_table(session: &mut Session, scope: &Scope, readable: bool) -> Result<Option<String>, sqlx::Error> {
+    let schemas: Option<Vec<&str>> = scope.names().map(|names| names.iter().map(String::as_str).collect());
+    let table: Option<(String,)> = sqlx::query_as(include_str!("sql/table_for.sql"))
+        .bind(schemas)
+        .bind(readable)
+        .fetch_optional(&mut session.connection)
+        .await?;
+    Ok(table.map(|(table,)| table))
 }
 
 async fn read_a_table(
     server: &Server,
     credentials: &Credentials,
     database: &str,
+    scope: &Scope,
 ) -> Result<Option<String>, DatabaseError> {
     let failed =
         |error| DatabaseError::of_statement(format!("read in database {database} as {}", credentials.role), error);
     let mut session = Session::open(&server.endpoint, database, credentials, &server.trust, Purpose::Use).await?;
-    let table: Option<(String,)> = sqlx::query_as(include_str!("sql/readable_table.sql"))
-        .fetch_optional(&mut session.connection)
-        .await
-        .map_err(failed)?;
-    if let Some((table,)) = &table {
+    let table = find_a_table(&mut session, scope, true).await.map_err(failed)?;
+    if let Some(table) = &table {
         // The server quoted the name.
         let query = AssertSqlSafe(format!("SELECT EXISTS (SELECT FROM {table})"));
         sqlx::query(query).fetch_one(&mut session.connection).await.map_err(failed)?;
     }
     session.close().await;
-    Ok(table.map(|(table,)| table))
+    Ok(table)
 }
 
 /// Its rights are those of its profile; this tries one of them where it counts: a deletion of no row, which the server
@@ -242,12 +263,10 @@ async fn write_to_a_table(
         Err(error) if error.sqlstate() == Some(NOT_PERMITTED) => return Ok(None),
         Err(error) => return Err(error),
     };
-    let table: Option<(String,)> = sqlx::query_as(include_str!("sql/readable_table.sql"))
-        .fetch_optional(&mut session.connection)
-        .await
-        .map_err(failed)?;
+    // Wherever it is, also beyond its limits, and also what it may not even read.
+    let table = find_a_table(&mut session, &Scope::ALL, false).await.map_err(failed)?;
     let mut wrote = None;
-    if let Some((table,)) = table {
+    if let Some(table) = table {
         let mut transaction = session.connection.begin_with("BEGIN READ WRITE").await.map_err(failed)?;
         // The server quoted the name.
         let tried = sqlx::raw_sql(AssertSqlSafe(format!("DELETE FROM {table} WHERE false"))).execute(&mut *transaction);

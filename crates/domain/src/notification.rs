@@ -1,6 +1,6 @@
 //! The outcome as it is told: a message for people and one for programs.
 
-use crate::operation::{Operation, Status, UsersState};
+use crate::operation::{DeclaredState, Operation, Status, UsersState};
 use crate::step::Step;
 use crate::{Instant, human_duration, parse_timestamp, seconds_between, shorten};
 use serde_json::{Value, json};
@@ -170,7 +170,11 @@ fn success(operation: &Operation, now: Instant, lines: &mut Vec<String>) {
         lines.push(format!("Masked by    {}{state}", names(&scripts).join(", ")));
     }
     if let Some(users) = &operation.users {
-        let declared: Vec<_> = users.declared.iter().map(|user| format!("{} ({})", user.role, user.profile)).collect();
+        let what = |user: &DeclaredState| match user.limits {
+            Some(_) => format!("{} ({}, limited)", user.role, user.profile),
+            None => format!("{} ({})", user.role, user.profile),
+        };
+        let declared: Vec<_> = users.declared.iter().map(what).collect();
         lines.push(format!("Users        {}", declared.join(", ")));
         if !users.locked.is_empty() {
             lines.push(format!("Locked       {}", names(&users.locked).join(", ")));

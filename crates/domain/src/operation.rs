@@ -5,6 +5,7 @@ use crate::ids::OperationId;
 use crate::outcome::Outcome;
 use crate::plan::{ClusterSettings, Plan};
 use crate::request::{InstanceSpec, Request};
+use crate::roles::Limits;
 use crate::step::Step;
 use crate::{Instant, timestamp};
 use serde::{Deserialize, Serialize};
@@ -225,8 +226,11 @@ pub struct DeclaredState {
     pub key: String,
     /// Role name in the database.
     pub role: String,
-    /// `read-write`, `read-only` or `devops`.
+    /// `read-write`, `read-only`, `devops` or `custom`.
     pub profile: String,
+    /// Where it may do it, if not everywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
 }
 
 /// What verify-restore found.

@@ -4,13 +4,16 @@
 //! [`RoleChange`] is carried out. A second observation after that yields no change. Nothing here does I/O, and no value
 //! here holds a password.
 
+mod access;
 mod change;
 mod desired;
 mod diff;
 mod name;
 mod observed;
+mod places;
 mod profile;
 
+pub use access::{Access, Grant, Limits, Scope};
 pub use change::{Attribute, Extent, GrantTarget, RoleChange, describe};
 pub use desired::{DeclaredUser, Desired, InheritedLogins, RolesError};
 pub use diff::{closing, diff, inherited_logins, locked_logins, notes};
@@ -19,4 +22,5 @@ pub use observed::{
     Attributes, LOCKED, Membership, MissingDefault, MissingRight, Observed, ObservedDatabase, ObservedRole,
     ServerVersion, SurplusDefault, SurplusRight,
 };
+pub use places::missing_places;
 pub use profile::{ObjectKind, Privilege, Profile};

@@ -169,26 +169,28 @@ pub(crate) struct Opened {
 pub(crate) async fn open(context: &Context, operation: &Operation, request: &Request) -> Result<Opened, StepError> {
     context.secrets.forget(master_secret(context, operation));
     context.secrets.forget(&context.config.app_secret);
-    let (master, app) = (master(context, operation).await?, app(context).await?);
+    let (master, app) = (master(context, operation).await?, app(context, request).await?);
     let server = server(context, operation, &master)?;
-    let invalid = |what| Failure::new(ErrorName::SecretInvalid, what).next("mend the application's secret");
+    let invalid = |problems: Vec<String>| {
+        Failure::new(ErrorName::SecretInvalid, problems.join("; ")).next("mend the application's secret")
+    };
     let desired = desired(request, &master.login.username, &app).map_err(invalid)?;
     let problems = match server.engine() {
         Engine::PostgreSql => vec![],
         Engine::MySql => accounts::check(&desired),
     };
     if !problems.is_empty() {
-        return Err(invalid(problems.join("; ")).into());
+        return Err(invalid(problems).into());
     }
     let master_database = server.server.database.clone();
     Ok(Opened { server, desired, passwords: passwords(&app)?, master_database })
 }
 
 /// The declared users' credentials, which were good at preflight.
-async fn app(context: &Context) -> Result<AppCredentials, StepError> {
+async fn app(context: &Context, request: &Request) -> Result<AppCredentials, StepError> {
     let name = &context.config.app_secret;
     let text = context.secrets.get(name).await?;
-    secrets::parse_app(name, &text).map_err(|problems| secret_invalid(&problems))
+    secrets::parse_app(name, &text, request.users.keys()).map_err(|problems| secret_invalid(&problems))
 }
 
 fn secret_invalid(problems: &[String]) -> StepError {
@@ -198,15 +200,36 @@ fn secret_invalid(problems: &[String]) -> StepError {
 }
 
 /// What the declared users are to be. Pure but for its inputs, so that preflight can check it before anything is made.
-pub(crate) fn desired(request: &Request, master: &str, app: &AppCredentials) -> Result<Desired, String> {
+///
+/// # Errors
+/// Every problem that there is.
+pub(crate) fn desired(
+    request: &Request,
+    master: &str,
+    app: &AppCredentials,
+) -> Result<Desired, Vec<String>> {
     let name = |text: &str| RoleName::try_from(text).map_err(|error| format!("'{text}' {error}"));
-    let master = name(master).map_err(|error| format!("the master user's name {error}"))?;
-    let declared: Result<Vec<_>, _> =
-        app.iter().map(|(key, login)| DeclaredUser::from_secret(key, &login.username)).collect();
-    let keep: Result<_, String> = request.keep_logins.iter().map(|text| name(text)).collect();
-    let keep = keep.map_err(|error| format!("keep_logins: {error}"))?;
-    Desired::new(&master, declared.map_err(|error| error.to_string())?, request.inherited_logins, keep)
-        .map_err(|error| error.to_string())
+    let mut problems = Vec::new();
+    let master = name(master);
+    let master = master.map_err(|error| problems.push(format!("the master user's name {error}"))).ok();
+    let mut declared = Vec::new();
+    for (key, login) in app {
+        let user = match request.users.get(key) {
+            Some(access) => DeclaredUser::new(key, &login.username, access.clone()),
+            None => DeclaredUser::from_secret(key, &login.username),
+        };
+        declared.extend(user.map_err(|error| problems.push(error.to_string())));
+    }
+    let mut keep = BTreeSet::new();
+    for text in &request.keep_logins {
+        keep.extend(name(text).map_err(|error| problems.push(format!("keep_logins: {error}"))));
+    }
+    let Some(master) = master else { return Err(problems) };
+    problems.extend(Desired::problems(&master, &declared).iter().map(ToString::to_string));
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    Desired::new(&master, declared, request.inherited_logins, keep).map_err(|error| vec![error.to_string()])
 }
 
 /// The declared users' passwords by role.

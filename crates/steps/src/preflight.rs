@@ -102,7 +102,7 @@ async fn open(
     }
     if known.request.as_ref().is_some_and(|asked| !asked.has_the_plan_of(request)) {
         return Err(takes_new(
-            "which was started for another restore (only verify, logins, retention and archive may change, not masking)",
+            "which was started for another restore (only verify, users, logins, retention and archive may change, not masking)",
         )
         .into());
     }
@@ -160,6 +160,7 @@ async fn work(context: &Context, operation: &mut Operation, request: &Request) -
             if let Some(masking) = &request.masking {
                 mask::scripts(context, masking, "").await?;
             }
+            look_at_credentials_again(context, request).await?;
             plan.clone()
         }
         None => make_plan(context, operation, request).await?,
@@ -175,6 +176,18 @@ async fn work(context: &Context, operation: &mut Operation, request: &Request) -
     let answer = Answer::done(json!({ "plan": plan.summary }));
     operation.plan = Some(plan);
     Ok(answer)
+}
+
+/// The request may declare other users than when the plan was made, and the secrets may hold others.
+async fn look_at_credentials_again(context: &Context, request: &Request) -> Result<(), StepError> {
+    let mut observed = Observed::default();
+    credentials(context, request, &mut observed).await?;
+    match observed.secret_problems.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::new(ErrorName::InvalidRequest, observed.secret_problems.join("; "))
+            .next("mend the secret or 'users', then start again under the same operation_id")
+            .into()),
+    }
 }
 
 async fn make_plan(context: &Context, operation: &Operation, request: &Request) -> Result<Plan, StepError> {
@@ -307,7 +320,7 @@ async fn credentials(context: &Context, request: &Request, observed: &mut Observ
         Some(_) => Ok(None),
         None => text(master_name).await?.map(|text| parse_master(master_name, &text)).transpose(),
     };
-    let app = text(app_name).await?.map(|text| parse_app(app_name, &text)).transpose();
+    let app = text(app_name).await?.map(|text| parse_app(app_name, &text, request.users.keys())).transpose();
     if let Ok(Some(master)) = &master
         && master.login.password.expose_secret().len() > MYSQL_MASTER_PASSWORD_MAX
     {
@@ -326,7 +339,10 @@ async fn credentials(context: &Context, request: &Request, observed: &mut Observ
                 let problems = accounts::check(&desired).into_iter().map(|what| format!("secret {app_name}: {what}"));
                 observed.mysql_secret_problems.extend(problems);
             }
-            Err(error) => observed.secret_problems.push(format!("secret {app_name}: {error}")),
+            Err(problems) => {
+                    let problems = problems.iter().map(|problem| format!("secret {app_name}: {problem}"));
+                    observed.secret_problems.extend(problems);
+                }
         },
         (_, Ok(_)) => {}
         (_, Err(problems)) => observed.secret_problems.extend(problems),

@@ -23,7 +23,7 @@ pub(crate) const CHANGES_MAX: usize = 500;
 /// Handles one invocation.
 ///
 /// # Errors
-/// `DatabaseUnreachable`, `DatabaseRejected`, `SecretInvalid`.
+/// `DatabaseUnreachable`, `DatabaseRejected`, `SecretInvalid`, `InvalidRequest` (scripts, users).
 pub async fn run(context: &Context, step: Step, input: Value) -> Result<StepOutput, StepError> {
     follow(context, step, input, work).await
 }
@@ -43,6 +43,12 @@ async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, St
     for _ in 0..ROUNDS_AT_MOST {
         let seen =
             server.look(&desired, &passwords).await.map_err(|error| database::failed("look at the roles", error))?;
+        let missing = seen.missing_places(&desired);
+        if !missing.is_empty() {
+            return Err(Failure::new(ErrorName::InvalidRequest, missing.join("; "))
+                .next("mend 'users', then start again under the same operation_id")
+                .into());
+        }
         let changes = seen.changes(&desired);
         if changes.is_empty() {
             let report = seen.report(&desired, &done);
@@ -85,6 +91,7 @@ fn state(report: SetupReport) -> UsersState {
                 key: user.key,
                 role: user.role.to_string(),
                 profile: user.profile.as_str().to_owned(),
+                limits: (!user.limits.is_none()).then_some(user.limits),
             })
             .collect(),
         locked: report.locked,

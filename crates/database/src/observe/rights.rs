@@ -5,51 +5,70 @@ use crate::connect::Session;
 use crate::error::DatabaseError;
 use crate::server::Server;
 use aurora_restore_domain::roles::{
-    Desired, Extent, GrantTarget, MissingDefault, MissingRight, ObjectKind, ObservedDatabase, Privilege, RoleName,
-    SurplusDefault, SurplusRight,
+    DeclaredUser, Desired, Extent, GrantTarget, MissingDefault, MissingRight, ObjectKind, ObservedDatabase, Privilege,
+    RoleName, SurplusDefault, SurplusRight,
 };
 use sqlx::postgres::PgConnection;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// What every database is asked for: the declared users' rights, side by side as the queries take them.
-pub(super) struct Wanted {
+/// What a database is asked for: the declared users' rights in it, side by side as the queries take them.
+struct Wanted {
     roles: Vec<String>,
     kinds: Vec<String>,
     privileges: Vec<String>,
-    /// Every declared user, also one whose profile has no right of some kind.
+    /// `None` is every schema.
+    schemas: Vec<Option<String>>,
+    /// Every declared user, also one that has no right here.
     declared: Vec<String>,
     /// Who makes objects besides those who own some already.
     makers: Vec<RoleName>,
+    /// Every schema that the declaration names.
+    named_schemas: Vec<String>,
 }
 
 impl Wanted {
-    pub(super) fn of(desired: &Desired) -> Self {
-        let makers = desired.object_makers().cloned().collect();
-        let declared = desired.declared().iter().map(|user| user.role.to_string()).collect();
-        let mut wanted = Self { roles: vec![], kinds: vec![], privileges: vec![], declared, makers };
-        for user in desired.declared() {
-            for kind in ObjectKind::ALL {
-                for privilege in user.profile.rights(kind) {
-                    wanted.roles.push(user.role.to_string());
-                    wanted.kinds.push(kind.as_str().to_owned());
-                    wanted.privileges.push(privilege.as_str().to_owned());
+    fn of(desired: &Desired, database: &str) -> Self {
+        let named: BTreeSet<&String> = desired.declared().iter().flat_map(DeclaredUser::named_schemas).collect();
+        let let_in = || desired.declared().iter().filter(|user| user.is_let_into(database));
+        let mut wanted = Self {
+            roles: vec![],
+            kinds: vec![],
+            privileges: vec![],
+            schemas: vec![],
+            declared: desired.declared().iter().map(|user| user.role.to_string()).collect(),
+            makers: let_in().filter(|user| user.makes_objects()).map(|user| user.role.clone()).collect(),
+            named_schemas: named.into_iter().cloned().collect(),
+        };
+        for (user, kind) in let_in().flat_map(|user| ObjectKind::ALL.map(|kind| (user, kind))) {
+            for (privilege, scope) in user.rights(kind) {
+                match scope.names() {
+                    None => wanted.push(user, kind, privilege, None),
+                    Some(names) => names.iter().for_each(|name| wanted.push(user, kind, privilege, Some(name))),
                 }
             }
         }
         wanted
     }
+
+    fn push(&mut self, user: &DeclaredUser, kind: ObjectKind, privilege: Privilege, schema: Option<&String>) {
+        self.roles.push(user.role.to_string());
+        self.kinds.push(kind.as_str().to_owned());
+        self.privileges.push(privilege.as_str().to_owned());
+        self.schemas.push(schema.cloned());
+    }
 }
 
 pub(super) async fn observe_database(
     server: Arc<Server>,
-    wanted: Arc<Wanted>,
+    desired: Arc<Desired>,
     listed: Listed,
 ) -> Result<ObservedDatabase, DatabaseError> {
     let mut seen = ObservedDatabase {
         name: listed.name,
         reachable: listed.reachable,
         owners: BTreeSet::from([role_name(listed.owner)?]),
+        schemas: BTreeSet::new(),
         missing: vec![],
         missing_defaults: vec![],
         surplus: vec![],
@@ -58,6 +77,7 @@ pub(super) async fn observe_database(
     if !seen.reachable {
         return Ok(seen);
     }
+    let wanted = Wanted::of(&desired, &seen.name);
     let mut session = server.session(&seen.name).await?;
     let what = format!("tell the rights in database {}", seen.name);
     look_into(&mut session, &server.master.role, &wanted, &mut seen).await.map_err(|failure| match failure {
@@ -93,15 +113,22 @@ async fn look_into(
     seen: &mut ObservedDatabase,
 ) -> Result<(), Failure> {
     let connection = &mut session.connection;
-    let owners: Vec<(String,)> = sqlx::query_as(include_str!("../sql/owners.sql")).fetch_all(&mut *connection).await?;
-    for (owner,) in owners {
-        seen.owners.insert(role_name(owner)?);
+    let owners: Vec<(String, String)> = sqlx::query_as(include_str!("../sql/owners.sql"))
+        .bind(&wanted.named_schemas)
+        .fetch_all(&mut *connection)
+        .await?;
+    for (what, name) in owners {
+        match what.as_str() {
+            "schema" => drop(seen.schemas.insert(name)),
+            _ => drop(seen.owners.insert(role_name(name)?)),
+        }
     }
     let rights: Vec<(String, String, String, String, String)> =
         sqlx::query_as(include_str!("../sql/missing_rights.sql"))
             .bind(&wanted.roles)
             .bind(&wanted.kinds)
             .bind(&wanted.privileges)
+            .bind(&wanted.schemas)
             .fetch_all(&mut *connection)
             .await?;
     for (role, kind, schema, privilege, owner) in rights {
@@ -111,17 +138,19 @@ async fn look_into(
     }
     let makers: BTreeSet<&RoleName> = seen.owners.iter().chain(&wanted.makers).chain([master]).collect();
     let makers: Vec<&str> = makers.into_iter().map(RoleName::as_str).collect();
-    let defaults: Vec<(String, String, String, String)> = sqlx::query_as(include_str!("../sql/missing_defaults.sql"))
-        .bind(&makers)
-        .bind(&wanted.roles)
-        .bind(&wanted.kinds)
-        .bind(&wanted.privileges)
-        .fetch_all(&mut *connection)
-        .await?;
-    for (owner, role, kind, privilege) in defaults {
+    let defaults: Vec<(String, Option<String>, String, String, String)> =
+        sqlx::query_as(include_str!("../sql/missing_defaults.sql"))
+            .bind(&makers)
+            .bind(&wanted.roles)
+            .bind(&wanted.kinds)
+            .bind(&wanted.privileges)
+            .bind(&wanted.schemas)
+            .fetch_all(&mut *connection)
+            .await?;
+    for (owner, schema, role, kind, privilege) in defaults {
         let (owner, role) = (role_name(owner)?, role_name(role)?);
         let (kind, privilege) = (object_kind(&kind)?, privilege_of(&privilege)?);
-        seen.missing_defaults.push(MissingDefault { owner, role, kind, privilege });
+        seen.missing_defaults.push(MissingDefault { owner, schema, role, kind, privilege });
     }
     look_for_surplus(connection, wanted, seen).await
 }
@@ -136,6 +165,7 @@ async fn look_for_surplus(
             .bind(&wanted.roles)
             .bind(&wanted.kinds)
             .bind(&wanted.privileges)
+            .bind(&wanted.schemas)
             .bind(&wanted.declared)
             .fetch_all(&mut *connection)
             .await?;
@@ -150,6 +180,7 @@ async fn look_for_surplus(
             .bind(&wanted.roles)
             .bind(&wanted.kinds)
             .bind(&wanted.privileges)
+            .bind(&wanted.schemas)
             .bind(&wanted.declared)
             .fetch_all(connection)
             .await?;

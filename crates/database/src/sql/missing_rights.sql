@@ -1,4 +1,5 @@
--- The rights ($1 role, $2 kind, $3 privilege, side by side) that are missing on at least one object, by owner.
+-- The rights ($1 role, $2 kind, $3 privilege, $4 schema or null for all, side by side) that are missing on at least one
+-- object, by owner.
 -- What belongs to an extension is left to the extension: it grants to PUBLIC what everybody may use.
 -- A right counts if its owner granted it, where the master can act for the owner: one that somebody else handed on goes
 -- when that somebody loses the grant option. That everybody may create in a schema does not count: it may not stay so.
@@ -32,9 +33,10 @@ WITH schemas AS (
                       WHERE e.classid = 'pg_proc'::regclass AND e.objid = p.oid AND e.deptype = 'e')
 )
 SELECT DISTINCT w.role, o.kind, o.schema::text, w.privilege, r.rolname::text AS owner
-FROM unnest($1::text[], $2::text[], $3::text[]) AS w (role, kind, privilege)
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS w (role, kind, privilege, schema)
 -- Objects with the same rights are looked at once: there may be many.
-JOIN (SELECT DISTINCT * FROM objects) o ON o.kind = w.kind
+JOIN (SELECT DISTINCT * FROM objects) o
+    ON o.kind = w.kind AND (w.schema IS NULL OR w.schema = o.schema)
 JOIN pg_roles r ON r.oid = o.owner
 LEFT JOIN pg_roles g ON g.rolname = w.role
 WHERE NOT EXISTS (SELECT FROM aclexplode(o.acl) a

@@ -1,6 +1,6 @@
--- Who owns the database or anything in its schemas, what belongs to extensions left out.
+-- Who owns the database or anything in its schemas, what belongs to extensions left out; and which of the schemas $1 it has.
 WITH schemas AS (
-    SELECT n.oid, n.nspowner
+    SELECT n.oid, n.nspname, n.nspowner
     FROM pg_namespace n
     WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
       AND NOT EXISTS (SELECT FROM pg_depend e
@@ -19,5 +19,7 @@ WITH schemas AS (
     WHERE NOT EXISTS (SELECT FROM pg_depend e
                       WHERE e.classid = 'pg_proc'::regclass AND e.objid = p.oid AND e.deptype = 'e')
 )
-SELECT r.rolname::text FROM owners o JOIN pg_roles r ON r.oid = o.owner
+SELECT 'owner' AS what, r.rolname::text AS name FROM owners o JOIN pg_roles r ON r.oid = o.owner
 WHERE r.rolname <> 'pg_database_owner'
+UNION ALL
+SELECT 'schema', s.nspname::text FROM schemas s WHERE s.nspname = ANY ($1::text[])

@@ -1,6 +1,7 @@
--- The rights that the roles of $4 were granted on what others own and that are not among those wanted ($1 role,
--- $2 kind, $3 privilege, side by side), by grantor; and, with no role, what everybody may write. Only what was granted by
--- name: the defaults give rights to owners and to PUBLIC alone. What belongs to an extension is left to the extension.
+-- The rights that the roles of $5 were granted on what others own and that are not among those wanted ($1 role,
+-- $2 kind, $3 privilege, $4 schema or null for all, side by side), by grantor; and, with no role, what everybody may write,
+-- read and connect to. Only what was granted by name: the defaults give rights to owners and to PUBLIC alone, CONNECT
+-- among them. What belongs to an extension is left to the extension.
 WITH schemas AS (
     SELECT n.oid, n.nspname, n.nspacl, n.nspowner,
            CASE o.rolname WHEN 'pg_database_owner' THEN d.datdba ELSE n.nspowner END AS owner
@@ -17,7 +18,8 @@ WITH schemas AS (
       AND NOT EXISTS (SELECT FROM pg_depend e
                       WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.deptype = 'e')
 ), objects AS (
-    SELECT 'database' AS kind, ''::name AS schema, d.datdba AS owner, d.datdba AS grantor, d.datacl AS acl,
+    SELECT 'database' AS kind, ''::name AS schema, d.datdba AS owner, d.datdba AS grantor,
+           coalesce(d.datacl, acldefault('d', d.datdba)) AS acl,
            false AS columns
     FROM pg_database d WHERE d.datname = current_database()
     UNION ALL
@@ -43,13 +45,15 @@ FROM objects o
 CROSS JOIN LATERAL aclexplode(o.acl) a
 JOIN pg_roles b ON b.oid = CASE a.grantor WHEN o.grantor THEN o.owner ELSE a.grantor END
 LEFT JOIN pg_roles g ON g.oid = a.grantee
-LEFT JOIN unnest($1::text[], $2::text[], $3::text[]) AS w (role, kind, privilege)
+LEFT JOIN unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS w (role, kind, privilege, schema)
     ON w.role = g.rolname AND w.kind = o.kind AND w.privilege = a.privilege_type AND NOT o.columns
+       AND (w.schema IS NULL OR w.schema = o.schema)
 WHERE CASE a.grantee
       WHEN 0 THEN (o.kind, a.privilege_type) IN (
           ('database', 'CREATE'), ('schema', 'CREATE'), ('table', 'INSERT'), ('table', 'UPDATE'), ('table', 'DELETE'),
-          ('table', 'TRUNCATE'), ('table', 'TRIGGER'), ('sequence', 'USAGE'), ('sequence', 'UPDATE'))
-      ELSE g.rolname = ANY ($4::text[]) AND a.grantee <> o.owner AND (w.role IS NULL OR a.is_grantable)
+          ('table', 'TRUNCATE'), ('table', 'TRIGGER'), ('sequence', 'USAGE'), ('sequence', 'UPDATE'),
+          ('database', 'CONNECT'), ('table', 'SELECT'))
+      ELSE g.rolname = ANY ($5::text[]) AND a.grantee <> o.owner AND (w.role IS NULL OR a.is_grantable)
           -- What one of them handed on goes together with its grant option.
-          AND (a.grantor = o.grantor OR b.rolname <> ALL ($4::text[]))
+          AND (a.grantor = o.grantor OR b.rolname <> ALL ($5::text[]))
       END

@@ -23,7 +23,7 @@ const NO: bool = false;
 
 /// What is tried with each object, `{o}` being a schema and the beginning of a name, `{s}` a schema made by the same
 /// maker; and who of application, reader and devops user may. Who made them may do everything with them.
-const OBJECTS: [(&str, &str, [bool; 3]); 42] = [
+pub(crate) const OBJECTS: [(&str, &str, [bool; 3]); 42] = [
     ("table: select", "SELECT * FROM {o}_table", [YES, YES, YES]),
     ("table: insert", "INSERT INTO {o}_table VALUES (1)", [YES, NO, YES]),
     ("table: insert one column", "INSERT INTO {o}_table (x) VALUES (1)", [YES, NO, YES]),
@@ -74,7 +74,7 @@ const OBJECTS: [(&str, &str, [bool; 3]); 42] = [
 ];
 
 /// What is tried in each schema of production and with the database.
-const PLACES: [(&str, &str, [bool; 3]); 10] = [
+pub(crate) const PLACES: [(&str, &str, [bool; 3]); 10] = [
     ("schema: create a table", "CREATE TABLE {s}.mine (x int)", [NO, NO, YES]),
     ("schema: create a view", "CREATE VIEW {s}.mine AS SELECT 1", [NO, NO, YES]),
     ("schema: create a sequence", "CREATE SEQUENCE {s}.mine", [NO, NO, YES]),
@@ -97,14 +97,18 @@ async fn set_up(server: &TestServer) -> SetupReport {
 }
 
 /// The objects of a maker that were made at one `time`: the beginning of their names, and a schema.
-fn names(time: &str, maker: usize) -> (String, String) {
-    (format!("{}.{time}_{maker}", MAKERS[maker].1), format!("{time}_{maker}"))
+pub(crate) fn names(time: &str, makers: &[(&str, &str)], maker: usize) -> (String, String) {
+    (format!("{}.{time}_{maker}", makers[maker].1), format!("{time}_{maker}"))
 }
 
-/// One object of each kind, by each of the first `makers`.
 async fn make_objects(server: &TestServer, time: &str, makers: usize) {
-    for (maker, (role, _)) in MAKERS.iter().enumerate().take(makers) {
-        let (o, s) = names(time, maker);
+    make_objects_in(server, "shop", time, &MAKERS[..makers]).await;
+}
+
+/// One object of each kind, by each maker.
+pub(crate) async fn make_objects_in(server: &TestServer, database: &str, time: &str, makers: &[(&str, &str)]) {
+    for (maker, (role, _)) in makers.iter().enumerate() {
+        let (o, s) = names(time, makers, maker);
         let sql = format!(
             "CREATE SCHEMA {s} AUTHORIZATION {role}; SET ROLE {role};
              CREATE TABLE {s}.inside (x int);
@@ -116,7 +120,7 @@ async fn make_objects(server: &TestServer, time: &str, makers: usize) {
              CREATE FUNCTION {o}_function() RETURNS int LANGUAGE sql AS 'SELECT 1';
              REVOKE EXECUTE ON FUNCTION {o}_function() FROM PUBLIC"
         );
-        server.run("shop", &sql).await;
+        server.run(database, &sql).await;
     }
 }
 
@@ -125,7 +129,7 @@ async fn deviations(server: &TestServer, times: &[(&str, usize)]) -> Vec<String>
     let mut attempts = vec![];
     for (time, makers) in times {
         for (maker, (role, _)) in MAKERS.iter().enumerate().take(*makers) {
-            let (o, s) = names(time, maker);
+            let (o, s) = names(time, &MAKERS, maker);
             for (what, sql, may) in OBJECTS {
                 let may = [0, 1, 2].map(|user| may[user] || USERS[user].1 == *role);
                 attempts.push((format!("{what} ({o})"), sql.replace("{o}", &o).replace("{s}", &s), may));

@@ -7,7 +7,9 @@ use crate::front::Front;
 use crate::production;
 use aurora_restore_database::{Credentials, Endpoint, Passwords, Server, Trust};
 use aurora_restore_domain::engine::Engine;
-use aurora_restore_domain::roles::{DeclaredUser, Desired, InheritedLogins, RoleName};
+use aurora_restore_domain::roles::{
+    Access, DeclaredUser, Desired, Grant, InheritedLogins, Limits, ObjectKind, Privilege, Profile, RoleName, Scope,
+};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use secrecy::SecretString;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
@@ -194,6 +196,29 @@ pub(crate) fn declare(users: &[(&str, &str, &str)], kept: &[&str]) -> (Desired, 
     let desired = Desired::new(&name(MASTER), declared, InheritedLogins::Lock, kept).unwrap();
     let passwords = users.iter().map(|(_, role, password)| (name(role), SecretString::from(*password))).collect();
     (desired, passwords)
+}
+
+/// A user as a request declares it, in its words.
+pub(crate) fn requested(
+    key: &str,
+    role: &str,
+    profile: Profile,
+    limits: [&[&str]; 2],
+    grants: Vec<Grant>,
+) -> DeclaredUser {
+    let scope = |names: &[&str]| match names {
+        [] => Scope::ALL,
+        names => Scope::only(names.iter().map(|name| (*name).to_owned())),
+    };
+    let limits = Limits { databases: scope(limits[0]), schemas: scope(limits[1]) };
+    DeclaredUser::new(key, role, Access { profile, grants, limits }).unwrap()
+}
+
+/// Rights of a custom user, in the schemas that are named, or in all.
+pub(crate) fn grant(on: ObjectKind, schemas: &[&str], privileges: &[Privilege]) -> Grant {
+    let only = || Scope::only(schemas.iter().map(|name| (*name).to_owned()));
+    let schemas = if schemas.is_empty() { Scope::ALL } else { only() };
+    Grant { on, schemas, privileges: privileges.iter().copied().collect() }
 }
 
 /// A data directory to copy.

@@ -31,6 +31,8 @@ pub fn wanted(profile: Profile, observed: &Observed) -> (BTreeSet<Right>, Vec<&'
     let mut rights = BTreeSet::new();
     for database in &observed.databases {
         let lists: &[&[&str]] = match profile {
+            // Refused before: see `check`.
+            Profile::Custom => &[],
             Profile::ReadOnly => &[&READ],
             Profile::ReadWrite => &[&READ, &WRITE],
             Profile::Devops => &[&READ, &WRITE, &SCHEMA, &TRIGGER],

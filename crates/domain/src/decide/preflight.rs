@@ -8,6 +8,7 @@ use crate::ids::{OperationId, SnapshotId};
 use crate::naming;
 use crate::plan::{self, Base, ClusterSettings, CopyPlan, Plan, PlannedInstance, Replaces, SnapshotRef};
 use crate::request::{InstanceSpec, Request, SnapshotSelector};
+use crate::roles::{Access, Privilege};
 use crate::status;
 use crate::timestamp;
 
@@ -249,6 +250,17 @@ fn invalid(request: &Request, observed: &Observed, snapshot: Option<&Snapshot>) 
                 "kms_key_id: needs a key of the target Region {}, because snapshot {} is encrypted",
                 request.target_region, snapshot.id
             ));
+        }
+        let version = request.settings.engine_version.as_ref().unwrap_or(&snapshot.engine_version);
+        let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
+        let maintains =
+            |access: &Access| access.grants.iter().any(|grant| grant.privileges.contains(&Privilege::Maintain));
+        for (key, _) in request.users.iter().filter(|(_, access)| maintains(access)) {
+            if major.is_some_and(|major| major < 17) {
+                problems.push(format!(
+                    "users.{key}.grants: got maintain; takes it from engine version 17 on, not with {version}"
+                ));
+            }
         }
         if let (Some(in_secret), Some(in_snapshot)) = (&observed.master_username, &snapshot.master_username)
             && in_secret != in_snapshot

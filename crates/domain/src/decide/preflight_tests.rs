@@ -262,3 +262,15 @@ fn without_a_key_anywhere_an_encrypted_snapshot_is_refused() {
     let failure = decide(&request, &with_base(&world), &fixtures::operation_id()).unwrap_err();
     assert!(failure.to_string().contains("kms_key_id: needs a key of the target Region us-west-2"), "{failure}");
 }
+
+#[test]
+fn a_right_that_the_version_does_not_know_is_found_now() {
+    let users = json!({"keeper": {"profile": "custom", "grants": [{"on": "tables", "privileges": ["maintain"]}]}});
+    let told = run(json!({"users": users.clone()}), &world()).unwrap_err().what;
+    let words = "users.keeper.grants: got maintain; takes it from engine version 17 on, not with ";
+    assert!(told.contains(words), "{told}");
+    let mut newer = world();
+    newer.snapshots[0].engine_version = "17.4".into();
+    let told = run(json!({"users": users}), &newer).map_or_else(|failure| failure.what, |_| String::new());
+    assert!(!told.contains("maintain"), "{told}");
+}

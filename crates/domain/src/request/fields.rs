@@ -157,6 +157,15 @@ impl<'a> Fields<'a> {
         Some(Fields::at(self.name(name), value, known))
     }
 
+    /// Nested objects by their keys, which may be any; give each back with [`Fields::absorb`].
+    pub(super) fn objects_by_key(&mut self, name: &str, known: &[&str]) -> Option<Vec<(String, Fields<'a>)>> {
+        let items = self.typed(name, "an object of objects", Value::as_object)?;
+        let path = self.name(name);
+        let nested =
+            |(key, item): (&String, &'a Value)| (key.clone(), Fields::at(format!("{path}.{key}"), item, known));
+        Some(items.iter().map(nested).collect())
+    }
+
     /// A list of nested objects; give each back with [`Fields::absorb`].
     pub(super) fn objects(&mut self, name: &str, known: &[&str]) -> Option<Vec<Fields<'a>>> {
         let items = self.typed(name, "a list of objects", Value::as_array)?;

@@ -2,11 +2,12 @@
 
 mod fields;
 mod masking;
+mod users;
 mod verify;
 
 use crate::ids::{ClusterId, Region};
 use crate::naming::{TAG_PREFIX, TARGET_CLUSTER_ID_MAX};
-use crate::roles::InheritedLogins;
+use crate::roles::{Access, InheritedLogins};
 use fields::Fields;
 pub use fields::Problem;
 pub use masking::{Masking, Scripts};
@@ -47,6 +48,9 @@ pub struct Request {
     /// RDS makes the master password and keeps it in a secret of its own, instead of ours being set.
     #[serde(default)]
     pub managed_master: Option<ManagedMaster>,
+    /// What declared users may do, by their keys in the application secret; those not named keep the contract's.
+    #[serde(default)]
+    pub users: BTreeMap<String, Access>,
     /// What happens to logins that came with the snapshot and are not declared.
     #[serde(default)]
     pub inherited_logins: InheritedLogins,
@@ -60,13 +64,14 @@ pub struct Request {
 }
 
 impl Request {
-    /// Whether `other` would be planned in the same way: checks, logins, retention and archive are looked at after the
+    /// Whether `other` would be planned in the same way: checks, users, logins, retention and archive are looked at after the
     /// cluster is restored, and may be mended between two tries of one operation. Masking may not: a try without it would
     /// let people in to what the first was to hide.
     pub fn has_the_plan_of(&self, other: &Request) -> bool {
         let other = other.clone();
         let mended = Request {
             verify: other.verify.clone(),
+            users: other.users.clone(),
             inherited_logins: other.inherited_logins,
             keep_logins: other.keep_logins.clone(),
             retention: other.retention,
@@ -220,6 +225,7 @@ pub const FIELDS: &[&str] = &[
     "masking",
     "manage_master_user_password",
     "master_user_secret_kms_key_id",
+    "users",
     "inherited_logins",
     "keep_logins",
     "tags",
@@ -284,6 +290,7 @@ pub fn parse(input: &Value, defaults: &Defaults) -> Result<Request, Vec<Problem>
     let verify = verify::read(&mut fields);
     let masking = masking::read(&mut fields, defaults.masking_folder.as_deref());
     let managed_master = managed_master(&mut fields);
+    let users = users::read(&mut fields);
     let inherited_logins = match fields.text("inherited_logins").as_deref() {
         None | Some("lock") => InheritedLogins::Lock,
         Some("report") => InheritedLogins::Report,
@@ -323,6 +330,7 @@ pub fn parse(input: &Value, defaults: &Defaults) -> Result<Request, Vec<Problem>
         verify,
         masking,
         managed_master,
+        users,
         inherited_logins,
         keep_logins,
         tags,

@@ -116,8 +116,36 @@ fn instances_by_class_and_count() {
 
 #[test]
 fn a_request_survives_the_state_table() {
-    let request =
-        parse(&json!({"serverless_v2": {"min_acu": 0.5, "max_acu": 8}, "tags": {"team": "a"}}), &defaults()).unwrap();
+    let request = parse(
+        &json!({"serverless_v2": {"min_acu": 0.5, "max_acu": 8}, "tags": {"team": "a"}, "users": users()}),
+        &defaults(),
+    )
+    .unwrap();
     let stored = serde_json::to_value(&request).unwrap();
     assert_eq!(serde_json::from_value::<Request>(stored).unwrap(), request);
+}
+
+fn users() -> serde_json::Value {
+    json!({
+        "reporting": {"profile": "read-only", "databases": ["app"]},
+        "loader": {"profile": "custom", "grants": [{"on": "tables", "schemas": ["staging"], "privileges": ["insert"]}]},
+    })
+}
+
+#[test]
+fn what_comes_after_the_restore_may_be_mended_between_two_tries() {
+    let of = |input: serde_json::Value| {
+        parse(&input, &Defaults { masking_folder: Some("/x".into()), ..defaults() }).unwrap()
+    };
+    let first = of(json!({}));
+    for mended in [
+        json!({"users": users()}),
+        json!({"verify": {"row_counts": [{"table": "t", "min": 1}]}, "inherited_logins": "keep", "keep_logins": ["a"]}),
+        json!({"retention": {"copies": 2}, "archive_snapshot": false}),
+    ] {
+        assert!(first.has_the_plan_of(&of(mended.clone())) && of(mended.clone()).has_the_plan_of(&first), "{mended}");
+    }
+    for other in [json!({"masking": {"scripts": "file:a"}}), json!({"port": 5433})] {
+        assert!(!first.has_the_plan_of(&of(other.clone())), "{other}");
+    }
 }

@@ -32,6 +32,29 @@ impl GrantTarget {
     }
 }
 
+impl GrantTarget {
+    /// The kind of the objects.
+    pub fn kind(&self) -> ObjectKind {
+        match self {
+            Self::Database => ObjectKind::Database,
+            Self::Schema(_) => ObjectKind::Schema,
+            Self::Tables(_) => ObjectKind::Table,
+            Self::Sequences(_) => ObjectKind::Sequence,
+            Self::Routines(_) => ObjectKind::Routine,
+        }
+    }
+
+    /// The schema that they are in, or that it is; `None` for a database.
+    pub fn schema(&self) -> Option<&str> {
+        match self {
+            Self::Database => None,
+            Self::Schema(schema) | Self::Tables(schema) | Self::Sequences(schema) | Self::Routines(schema) => {
+                Some(schema)
+            }
+        }
+    }
+}
+
 /// How much of a right that somebody holds is too much.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Extent {
@@ -204,6 +227,8 @@ pub enum RoleChange {
         database: String,
         /// Who makes the objects.
         owner: RoleName,
+        /// In which schema; `None` is any.
+        schema: Option<String>,
         /// On objects of which kind.
         kind: ObjectKind,
         /// To whom.
@@ -234,6 +259,12 @@ impl RoleChange {
 
 fn rights(privileges: &BTreeSet<Privilege>) -> String {
     list(privileges.iter().map(|privilege| privilege.as_str()))
+}
+
+/// `each table that owner makes later in schema public`
+fn later(owner: &RoleName, schema: Option<&str>, kind: ObjectKind) -> String {
+    let within = schema.map(|schema| format!(" in schema {schema}")).unwrap_or_default();
+    format!("each {} that {owner} makes later{within}", kind.as_str())
 }
 
 /// Rights as a list: `SELECT, INSERT`.
@@ -271,21 +302,16 @@ impl fmt::Display for RoleChange {
                 write!(f, "revoke {held} from {role} (database {database})")
             }
             Self::RevokeDefault { database, owner, schema, kind, role, extent, privileges } => {
-                let within = schema.as_ref().map(|schema| format!(" in schema {schema}")).unwrap_or_default();
-                let target = format!("each {} that {owner} makes later{within}", kind.as_str());
+                let target = later(owner, schema.as_deref(), *kind);
                 write!(f, "revoke {} from {role} (database {database})", extent.of(&rights(privileges), target))
             }
             Self::Grant { database, target, role, privileges } => {
                 let rights = rights(privileges);
                 write!(f, "grant {rights} on {target} to {role} (database {database})")
             }
-            Self::GrantDefault { database, owner, kind, role, privileges } => {
-                let rights = rights(privileges);
-                write!(
-                    f,
-                    "grant {rights} on each {} that {owner} makes later to {role} (database {database})",
-                    kind.as_str()
-                )
+            Self::GrantDefault { database, owner, schema, kind, role, privileges } => {
+                let (rights, target) = (rights(privileges), later(owner, schema.as_deref(), *kind));
+                write!(f, "grant {rights} on {target} to {role} (database {database})")
             }
         }
     }

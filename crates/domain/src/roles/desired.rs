@@ -1,6 +1,6 @@
 //! What the operator wants: the declared users and what becomes of everybody else's logins.
 
-use super::{NameError, Profile, RoleName};
+use super::{Access, Grant, GrantTarget, Limits, NameError, ObjectKind, Privilege, Profile, RoleName, Scope};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,14 +13,94 @@ pub struct DeclaredUser {
     pub role: RoleName,
     /// What it may do.
     pub profile: Profile,
+    /// Its rights, if its profile is [`Profile::Custom`].
+    #[serde(default)]
+    pub grants: Vec<Grant>,
+    /// Where it may do it.
+    #[serde(default)]
+    pub limits: Limits,
 }
 
 impl DeclaredUser {
     /// A user as the application secret declares it: the key decides the profile.
     pub fn from_secret(key: &str, username: &str) -> Result<Self, RolesError> {
-        let profile = Profile::for_key(key)?;
+        let access = Access { profile: Profile::for_key(key)?, grants: vec![], limits: Limits::default() };
+        Self::new(key, username, access)
+    }
+
+    /// A user that may do what a request says.
+    pub fn new(key: &str, username: &str, access: Access) -> Result<Self, RolesError> {
         let role = RoleName::try_from(username).map_err(|source| RolesError::Name { key: key.to_owned(), source })?;
-        Ok(Self { key: key.to_owned(), role, profile })
+        let Access { profile, grants, limits } = access;
+        Ok(Self { key: key.to_owned(), role, profile, grants, limits })
+    }
+
+    /// The rights on objects of `kind`, now and later, each with the schemas that it is for; in no database but those
+    /// of [`DeclaredUser::is_let_into`].
+    ///
+    /// To what a custom user names, two are added, without which the others could not be used: `CONNECT`, and `USAGE`
+    /// on the schemas that it has some right in.
+    pub fn rights(&self, kind: ObjectKind) -> BTreeMap<Privilege, Scope> {
+        let schemas = &self.limits.schemas;
+        let limit = |scope: &Scope| if kind == ObjectKind::Database { Scope::ALL } else { scope.or_limit(schemas) };
+        let mut all: Vec<(Privilege, Scope)> =
+            self.profile.rights(kind).iter().map(|privilege| (*privilege, limit(&Scope::ALL))).collect();
+        if kind == ObjectKind::Database {
+            all.push((Privilege::Connect, Scope::ALL));
+        }
+        for grant in &self.grants {
+            if grant.on == kind {
+                all.extend(grant.privileges.iter().map(|privilege| (*privilege, limit(&grant.schemas))));
+            }
+            if kind == ObjectKind::Schema && grant.on != ObjectKind::Database {
+                all.push((Privilege::Usage, limit(&grant.schemas)));
+            }
+        }
+        let mut rights: BTreeMap<Privilege, Scope> = BTreeMap::new();
+        for (privilege, scope) in all {
+            let scope = rights.get(&privilege).map_or(scope.clone(), |known| scope.or(known));
+            rights.insert(privilege, scope);
+        }
+        rights
+    }
+
+    /// Whether it has rights in `database`.
+    pub fn is_let_into(&self, database: &str) -> bool {
+        self.limits.databases.covers(database)
+    }
+
+    /// Whether it is to have a right on `target` in `database`.
+    pub fn may(&self, privilege: Privilege, target: &GrantTarget, database: &str) -> bool {
+        let rights = self.rights(target.kind());
+        let covers = |scope: &Scope| target.schema().is_none_or(|schema| scope.covers(schema));
+        self.is_let_into(database) && rights.get(&privilege).is_some_and(covers)
+    }
+
+    /// Where it may read tables; `None` is nowhere.
+    pub fn reads(&self) -> Option<Scope> {
+        self.rights(ObjectKind::Table).remove(&Privilege::Select)
+    }
+
+    /// Whether some right of its own lets it change something.
+    pub fn writes(&self) -> bool {
+        ObjectKind::ALL.iter().any(|kind| self.rights(*kind).keys().any(|privilege| privilege.writes(*kind)))
+    }
+
+    /// Whether it makes objects of its own, which the other users must reach too.
+    pub fn makes_objects(&self) -> bool {
+        let may_create = |kind| self.rights(kind).contains_key(&Privilege::Create);
+        may_create(ObjectKind::Schema) || may_create(ObjectKind::Database)
+    }
+
+    /// Whether it has less than its profile gives everywhere, or what it has is its own: what everybody may is more.
+    pub fn is_narrow(&self) -> bool {
+        self.profile == Profile::Custom || !self.limits.is_none()
+    }
+
+    /// Every schema that was named for it.
+    pub fn named_schemas(&self) -> BTreeSet<&String> {
+        let scopes = self.grants.iter().map(|grant| &grant.schemas).chain([&self.limits.schemas]);
+        scopes.filter_map(Scope::names).flatten().collect()
     }
 }
 
@@ -41,7 +121,10 @@ pub enum InheritedLogins {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RolesError {
     /// A key of the application secret that stands for no profile.
-    #[error("key {key} of the application secret is not known; known are application_user, readonly_user, devops_user")]
+    #[error(
+        "key {key} of the application secret is not known; known are application_user, readonly_user, devops_user and \
+         those that the request names under users"
+    )]
     UnknownKey {
         /// The key.
         key: String,
@@ -108,26 +191,33 @@ impl Desired {
         keep_logins: BTreeSet<RoleName>,
     ) -> Result<Self, RolesError> {
         declared.sort();
+        match Self::problems(master, &declared).into_iter().next() {
+            Some(problem) => Err(problem),
+            None => Ok(Self { declared, inherited, keep_logins }),
+        }
+    }
+
+    /// Everything that speaks against a declaration.
+    pub fn problems(master: &RoleName, declared: &[DeclaredUser]) -> Vec<RolesError> {
+        let mut problems = vec![];
         let mut keys: BTreeMap<&RoleName, &str> = BTreeMap::new();
-        for DeclaredUser { key, role, .. } in &declared {
+        for DeclaredUser { key, role, .. } in declared {
             let (key, role) = (key.clone(), role.clone());
             if role == *master {
-                return Err(RolesError::IsMaster { key, role });
-            }
-            if role.is_servers_own() || ["public", "none"].contains(&role.as_str()) {
-                return Err(RolesError::Reserved { key, role });
-            }
-            if role.as_str().contains(|c: char| c == ',' || c.is_control()) {
-                return Err(RolesError::CannotLogIn { key, role });
+                problems.push(RolesError::IsMaster { key, role });
+            } else if role.is_servers_own() || ["public", "none"].contains(&role.as_str()) {
+                problems.push(RolesError::Reserved { key, role });
+            } else if role.as_str().contains(|c: char| c == ',' || c.is_control()) {
+                problems.push(RolesError::CannotLogIn { key, role });
             }
         }
-        for user in &declared {
+        for user in declared {
             if let Some(first) = keys.insert(&user.role, &user.key) {
                 let (second, role) = (user.key.clone(), user.role.clone());
-                return Err(RolesError::SameRole { first: first.to_owned(), second, role });
+                problems.push(RolesError::SameRole { first: first.to_owned(), second, role });
             }
         }
-        Ok(Self { declared, inherited, keep_logins })
+        problems
     }
 
     /// The declared users, ordered by key.
@@ -152,12 +242,17 @@ impl Desired {
 
     /// Whether a declared user is there to read and must not write by any path.
     pub fn has_readers(&self) -> bool {
-        self.declared.iter().any(|user| user.profile == Profile::ReadOnly)
+        self.declared.iter().any(|user| !user.writes())
+    }
+
+    /// Whether a declared user must not have what everybody may, anywhere: one that reads only, or that is limited.
+    pub fn has_narrow(&self) -> bool {
+        self.declared.iter().any(|user| user.is_narrow() || !user.writes())
     }
 
     /// The declared users who make objects of their own.
     pub fn object_makers(&self) -> impl Iterator<Item = &RoleName> {
-        self.declared.iter().filter(|user| user.profile.makes_objects()).map(|user| &user.role)
+        self.declared.iter().filter(|user| user.makes_objects()).map(|user| &user.role)
     }
 }
 
@@ -202,7 +297,7 @@ mod tests {
             (vec![("devops_user", "")], "the username of devops_user is empty; a role's name takes 1 to 63 bytes"),
             (
                 vec![("root_user", "x")],
-                "key root_user of the application secret is not known; known are application_user, readonly_user, devops_user",
+                "key root_user of the application secret is not known; known are application_user, readonly_user, devops_user and those that the request names under users",
             ),
         ];
         for (users, message) in cases {

@@ -97,6 +97,8 @@ pub struct ObservedDatabase {
     pub reachable: bool,
     /// Who owns the database or anything in its schemas.
     pub owners: BTreeSet<RoleName>,
+    /// Those of the schemas named in the declaration that it has.
+    pub schemas: BTreeSet<String>,
     /// Rights of declared users that are missing.
     pub missing: Vec<MissingRight>,
     /// Rights of declared users that objects made later would lack.
@@ -125,6 +127,8 @@ pub struct MissingRight {
 pub struct MissingDefault {
     /// Who makes the objects.
     pub owner: RoleName,
+    /// In which schema; `None` is any.
+    pub schema: Option<String>,
     /// Who lacks the right.
     pub role: RoleName,
     /// On objects of which kind.
@@ -179,6 +183,11 @@ impl Observed {
     /// Whether the master has the rights of `role` by now.
     pub fn acts_as(&self, role: &RoleName) -> bool {
         *role == self.master || self.role(role).is_some_and(|role| role.master_acts_as)
+    }
+
+    /// Whether the master cannot connect to `database`, and no change of ours will let it.
+    pub fn is_closed(&self, database: &ObservedDatabase) -> bool {
+        !database.reachable && database.owners.iter().all(|owner| self.is_out_of_reach(owner) || self.acts_as(owner))
     }
 
     /// The role of that name.

@@ -13,6 +13,8 @@ pub enum Profile {
     ReadOnly,
     /// Maintenance: what an application may, changes of the schema, and a look at everybody's sessions.
     Devops,
+    /// Only the rights that are named for the one user, see [`Grant`](super::Grant).
+    Custom,
 }
 
 /// A kind of object that rights are granted on.
@@ -66,6 +68,21 @@ impl ObjectKind {
         }
     }
 
+    /// Every right that PostgreSQL knows on objects of this kind.
+    pub fn privileges(self) -> &'static [Privilege] {
+        use Privilege::{
+            Connect, Create, Delete, Execute, Insert, Maintain, References, Select, Temporary, Trigger, Truncate,
+            Update, Usage,
+        };
+        match self {
+            Self::Database => &[Connect, Create, Temporary],
+            Self::Schema => &[Usage, Create],
+            Self::Table => &[Select, Insert, Update, Delete, Truncate, References, Trigger, Maintain],
+            Self::Sequence => &[Usage, Select, Update],
+            Self::Routine => &[Execute],
+        }
+    }
+
     /// Reads what [`ObjectKind::as_str`] wrote.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == text)
@@ -109,6 +126,15 @@ impl Privilege {
         }
     }
 
+    /// Whether it lets somebody change something on objects of `kind`. What a routine does is not known.
+    pub fn writes(self, kind: ObjectKind) -> bool {
+        match self {
+            Self::Create | Self::Insert | Self::Update | Self::Delete | Self::Truncate | Self::Trigger => true,
+            Self::Usage => kind == ObjectKind::Sequence,
+            Self::Connect | Self::Select | Self::Execute | Self::References | Self::Maintain | Self::Temporary => false,
+        }
+    }
+
     /// Reads what [`Privilege::as_str`] wrote.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|privilege| privilege.as_str() == text)
@@ -116,6 +142,9 @@ impl Privilege {
 }
 
 impl Profile {
+    /// Every profile.
+    pub const ALL: [Self; 4] = [Self::ReadWrite, Self::ReadOnly, Self::Devops, Self::Custom];
+
     /// The profile of a key of the application secret. A key that is not known is refused: guessing a profile is
     /// guessing rights.
     pub fn for_key(key: &str) -> Result<Self, RolesError> {
@@ -133,10 +162,16 @@ impl Profile {
             Self::ReadWrite => "read-write",
             Self::ReadOnly => "read-only",
             Self::Devops => "devops",
+            Self::Custom => "custom",
         }
     }
 
-    /// The rights on objects of `kind`, now and later.
+    /// Reads what [`Profile::as_str`] wrote.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|profile| profile.as_str() == text)
+    }
+
+    /// The rights on objects of `kind`, now and later; of a custom user, which has its own, none.
     pub fn rights(self, kind: ObjectKind) -> &'static [Privilege] {
         use Privilege::{Connect, Create, Delete, Execute, Insert, Select, Update, Usage};
         match (kind, self) {
@@ -149,13 +184,21 @@ impl Profile {
             (ObjectKind::Sequence, Self::ReadWrite | Self::Devops) => &[Usage, Select, Update],
             (ObjectKind::Routine, Self::ReadOnly) => &[],
             (ObjectKind::Routine, Self::ReadWrite | Self::Devops) => &[Execute],
+            (
+                ObjectKind::Database
+                | ObjectKind::Schema
+                | ObjectKind::Table
+                | ObjectKind::Sequence
+                | ObjectKind::Routine,
+                Self::Custom,
+            ) => &[],
         }
     }
 
     /// The predefined roles that come with the profile, where the master may grant them.
     pub fn predefined_roles(self) -> &'static [&'static str] {
         match self {
-            Self::ReadWrite | Self::ReadOnly => &[],
+            Self::ReadWrite | Self::ReadOnly | Self::Custom => &[],
             Self::Devops => &["pg_monitor", "pg_signal_backend"],
         }
     }
@@ -195,9 +238,19 @@ mod tests {
     }
 
     #[test]
+    fn every_right_of_a_profile_is_one_of_its_kind() {
+        for (profile, kind) in Profile::ALL.iter().flat_map(|profile| ObjectKind::ALL.map(|kind| (profile, kind))) {
+            assert!(profile.rights(kind).iter().all(|right| kind.privileges().contains(right)), "{profile:?} {kind:?}");
+        }
+        let writes = |profile: Profile| ObjectKind::ALL.iter().any(|k| profile.rights(*k).iter().any(|r| r.writes(*k)));
+        assert_eq!(Profile::ALL.map(writes), [true, false, true, false]);
+    }
+
+    #[test]
     fn names_come_back() {
         assert!(ObjectKind::ALL.iter().all(|kind| ObjectKind::parse(kind.as_str()) == Some(*kind)));
         assert!(Privilege::ALL.iter().all(|right| Privilege::parse(right.as_str()) == Some(*right)));
+        assert!(Profile::ALL.iter().all(|profile| Profile::parse(profile.as_str()) == Some(*profile)));
         assert_eq!(serde_json::to_string(&Profile::ReadWrite).ok().as_deref(), Some("\"read-write\""));
     }
 }

@@ -3,7 +3,7 @@
 
 use aurora_restore_domain::roles::{
     Attribute, Attributes, DeclaredUser, Desired, Extent, GrantTarget, Membership, MissingDefault, MissingRight,
-    ObjectKind, Observed, ObservedDatabase, ObservedRole, Privilege, RoleChange, RoleName, ServerVersion,
+    ObjectKind, Observed, ObservedDatabase, ObservedRole, Privilege, RoleChange, RoleName, Scope, ServerVersion,
     SurplusDefault, SurplusRight,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +21,8 @@ pub struct Roles {
     roles: BTreeMap<RoleName, Role>,
     memberships: BTreeSet<Membership>,
     rights: BTreeSet<(RoleName, GrantTarget, Privilege)>,
-    defaults: BTreeSet<(RoleName, ObjectKind, RoleName, Privilege)>,
+    /// Who makes objects, in which schema, of which kind; and who gets which right.
+    defaults: BTreeSet<(RoleName, Option<String>, ObjectKind, RoleName, Privilege)>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -83,7 +84,7 @@ impl Roles {
         }
         let reader = name("readonly_user")?;
         let rights = BTreeSet::from([(reader.clone(), targets(ObjectKind::Table), Privilege::Delete)]);
-        let defaults = BTreeSet::from([(owner.clone(), ObjectKind::Table, reader, Privilege::Insert)]);
+        let defaults = BTreeSet::from([(owner.clone(), None, ObjectKind::Table, reader, Privilege::Insert)]);
         let memberships = BTreeSet::new();
         Some(Self { master, owner, roles, memberships, rights, defaults })
     }
@@ -121,6 +122,7 @@ impl Roles {
             name: DATABASE.into(),
             reachable: true,
             owners: BTreeSet::from([self.owner.clone()]),
+            schemas: BTreeSet::from([SCHEMA.to_owned()]),
             missing: vec![],
             missing_defaults: vec![],
             surplus: vec![],
@@ -129,23 +131,25 @@ impl Roles {
         self.find_surplus(desired, &mut database);
         let makers: BTreeSet<&RoleName> =
             [&self.owner, &self.master].into_iter().chain(desired.object_makers()).collect();
-        for user in desired.declared() {
+        for user in desired.declared().iter().filter(|user| user.is_let_into(DATABASE)) {
             for kind in ObjectKind::ALL {
-                for privilege in user.profile.rights(kind) {
-                    let (role, privilege) = (user.role.clone(), *privilege);
+                for (privilege, scope) in user.rights(kind).into_iter().filter(|(_, scope)| scope.covers(SCHEMA)) {
+                    let role = user.role.clone();
+                    let schema = scope.names().map(|_| SCHEMA.to_owned());
                     let target = targets(kind);
                     if !self.rights.contains(&(role.clone(), target.clone(), privilege)) {
                         let owner = self.owner.clone();
                         database.missing.push(MissingRight { role: role.clone(), target, privilege, owner });
                     }
-                    if kind == ObjectKind::Database {
+                    // Within a schema there are no defaults for schemas.
+                    if kind == ObjectKind::Database || (kind == ObjectKind::Schema && schema.is_some()) {
                         continue;
                     }
                     for maker in &makers {
-                        let entry = ((*maker).clone(), kind, role.clone(), privilege);
+                        let entry = ((*maker).clone(), schema.clone(), kind, role.clone(), privilege);
                         if **maker != role && !self.defaults.contains(&entry) {
-                            let (owner, kind, role, privilege) = entry;
-                            database.missing_defaults.push(MissingDefault { owner, role, kind, privilege });
+                            let (owner, schema, kind, role, privilege) = entry;
+                            database.missing_defaults.push(MissingDefault { owner, schema, role, kind, privilege });
                         }
                     }
                 }
@@ -164,7 +168,7 @@ impl Roles {
     fn find_surplus(&self, desired: &Desired, database: &mut ObservedDatabase) {
         let extent = Extent::Right;
         let too_much = |user: &DeclaredUser, role: &RoleName, kind: ObjectKind, privilege| {
-            user.role == *role && !user.profile.rights(kind).contains(&privilege)
+            user.role == *role && !user.may(privilege, &targets(kind), DATABASE)
         };
         for user in desired.declared() {
             for (role, target, privilege) in &self.rights {
@@ -174,10 +178,12 @@ impl Roles {
                     database.surplus.push(SurplusRight { role, target, privilege: *privilege, extent, grantor });
                 }
             }
-            for (owner, kind, role, privilege) in &self.defaults {
-                if too_much(user, role, *kind, *privilege) {
+            for (owner, schema, kind, role, privilege) in &self.defaults {
+                let rights = user.rights(*kind);
+                let everywhere = rights.get(privilege).is_some_and(Scope::is_all);
+                if too_much(user, role, *kind, *privilege) || (user.role == *role && schema.is_none() && !everywhere) {
                     let (owner, role, kind, privilege) = (owner.clone(), role.clone(), *kind, *privilege);
-                    let later = SurplusDefault { owner, schema: None, role, kind, privilege, extent };
+                    let later = SurplusDefault { owner, schema: schema.clone(), role, kind, privilege, extent };
                     database.surplus_defaults.push(later);
                 }
             }
@@ -241,17 +247,18 @@ impl Roles {
                 let loses = |who: &RoleName| *extent == Extent::Right && Some(who) == role.as_ref();
                 self.rights.retain(|(who, on, what)| !(loses(who) && on == target && privileges.contains(what)));
             }
-            RoleChange::RevokeDefault { owner, kind, role, privileges, .. } => {
-                self.defaults.retain(|(maker, on, who, what)| {
-                    !(maker == owner && on == kind && who == role && privileges.contains(what))
+            RoleChange::RevokeDefault { owner, schema, kind, role, privileges, .. } => {
+                self.defaults.retain(|(maker, within, on, who, what)| {
+                    !(maker == owner && within == schema && on == kind && who == role && privileges.contains(what))
                 });
             }
             RoleChange::Grant { target, role, privileges, .. } => {
                 let rights = privileges.iter().map(|privilege| (role.clone(), target.clone(), *privilege));
                 self.rights.extend(rights);
             }
-            RoleChange::GrantDefault { owner, kind, role, privileges, .. } => {
-                let rights = privileges.iter().map(|privilege| (owner.clone(), *kind, role.clone(), *privilege));
+            RoleChange::GrantDefault { owner, schema, kind, role, privileges, .. } => {
+                let entry = |privilege: &Privilege| (owner.clone(), schema.clone(), *kind, role.clone(), *privilege);
+                let rights = privileges.iter().map(entry);
                 self.defaults.extend(rights);
             }
         }

@@ -7,14 +7,21 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) fn notes(database: &ObservedDatabase, desired: &Desired, observed: &Observed) -> BTreeSet<String> {
     let name = &database.name;
     let mut notes = BTreeSet::new();
-    if !database.reachable && database.owners.iter().all(|owner| observed.is_out_of_reach(owner)) {
+    if observed.is_closed(database) {
         notes.insert(format!("database {name} was left out: the master may not connect to it"));
     }
     for user in desired.declared() {
-        if !user.profile.makes_objects() && database.owners.contains(&user.role) {
-            let (role, profile) = (&user.role, user.profile.as_str());
+        let (role, profile) = (&user.role, user.profile.as_str());
+        if !database.owners.contains(role) {
+            continue;
+        }
+        if !user.makes_objects() {
             notes.insert(format!(
                 "{role} is {profile} but owns objects in database {name}, which it may change or drop"
+            ));
+        } else if !user.is_let_into(name) {
+            notes.insert(format!(
+                "{role} is limited to other databases but owns objects in database {name}, which it may change or drop"
             ));
         }
     }
@@ -44,8 +51,24 @@ fn surplus_note(surplus: &SurplusRight, database: &str, desired: &Desired) -> Op
         (None, GrantTarget::Schema(schema)) => {
             Some(format!("everybody may create objects in schema {schema} of database {database}"))
         }
+        (None, _) if privilege.writes(target.kind()) && desired.has_readers() => {
+            Some(format!("everybody has {held} of database {database}, read-only users too"))
+        }
         (None, _) => {
-            desired.has_readers().then(|| format!("everybody has {held} of database {database}, read-only users too"))
+            let narrow = desired.declared().iter().filter(|user| user.is_narrow());
+            let beyond: Vec<&str> =
+                narrow.filter(|user| !user.may(*privilege, target, database)).map(|user| user.role.as_str()).collect();
+            let beyond = (!beyond.is_empty()).then(|| beyond.join(", "))?;
+            Some(match target {
+                GrantTarget::Database if *privilege == Privilege::Connect => format!(
+                    "everybody may connect to database {database}, {beyond} too: that cannot be taken from one role"
+                ),
+                GrantTarget::Database
+                | GrantTarget::Schema(_)
+                | GrantTarget::Tables(_)
+                | GrantTarget::Sequences(_)
+                | GrantTarget::Routines(_) => format!("everybody has {held} of database {database}, {beyond} too"),
+            })
         }
     }
 }
@@ -61,11 +84,11 @@ pub(super) fn to_act_for<'a>(desired: &'a Desired, observed: &'a Observed) -> BT
 }
 
 /// Whether a right is taken away. What everybody holds belongs to everybody, with one exception: where everybody may
-/// create objects, somebody who is there to read can write.
+/// create objects, somebody who is there to read, or somewhere else, can write.
 fn is_revoked(surplus: &SurplusRight, desired: &Desired, observed: &Observed) -> bool {
     let wanted = match (&surplus.role, &surplus.target) {
         (Some(_), _) => true,
-        (None, GrantTarget::Schema(_)) => desired.has_readers(),
+        (None, GrantTarget::Schema(_)) => desired.has_narrow(),
         (None, _) => false,
     };
     wanted && observed.is_in_reach(&surplus.grantor)
@@ -111,11 +134,12 @@ pub(super) fn grant_missing(seen: &ObservedDatabase, observed: &Observed, change
     }
     let mut defaults: BTreeMap<_, BTreeSet<Privilege>> = BTreeMap::new();
     for missing in seen.missing_defaults.iter().filter(|missing| !observed.is_out_of_reach(&missing.owner)) {
-        let group = defaults.entry((&missing.owner, missing.kind, &missing.role)).or_default();
+        let group = defaults.entry((&missing.owner, &missing.schema, missing.kind, &missing.role)).or_default();
         group.insert(missing.privilege);
     }
-    for ((owner, kind, role), privileges) in defaults {
-        let (database, owner, role) = (seen.name.clone(), owner.clone(), role.clone());
-        changes.insert(RoleChange::GrantDefault { database, owner, kind, role, privileges });
+    for ((owner, schema, kind, role), privileges) in defaults {
+        let (database, owner) = (seen.name.clone(), owner.clone());
+        let (schema, role) = (schema.clone(), role.clone());
+        changes.insert(RoleChange::GrantDefault { database, owner, schema, kind, role, privileges });
     }
 }

@@ -7,6 +7,7 @@ use super::super::{
 };
 use super::*;
 
+mod limits;
 mod surplus;
 
 fn name(text: &str) -> RoleName {
@@ -71,6 +72,7 @@ fn database(owners: &[&str]) -> ObservedDatabase {
         name: "shop".into(),
         reachable: true,
         owners: owners.iter().map(|owner| name(owner)).collect(),
+        schemas: BTreeSet::new(),
         missing: vec![],
         missing_defaults: vec![],
         surplus: vec![],
@@ -212,6 +214,7 @@ fn missing_rights_are_granted_together_after_the_master_can_act_for_the_owner() 
     };
     let later = |owner: &str| MissingDefault {
         owner: name(owner),
+        schema: None,
         role: name("app"),
         kind: ObjectKind::Table,
         privilege: Privilege::Select,
