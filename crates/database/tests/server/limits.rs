@@ -242,7 +242,8 @@ async fn limits_that_are_declared_later_take_away_and_lifted_give_back() {
 async fn a_place_that_is_not_there_is_refused_before_anything_changes() {
     let server = TestServer::start(&[]).await;
     let users = vec![
-        requested("reporting", "reporting", Profile::ReadOnly, [&["Shop", "shop"], &["slaes", "sales"]], vec![]),
+        requested("caller", "caller", Profile::ReadOnly, [&["Shop", "shop"], &[]], vec![]),
+        requested("reporting", "reporting", Profile::ReadOnly, [&["shop"], &["slaes", "sales"]], vec![]),
         requested(
             "loader",
             "loader",
@@ -255,8 +256,8 @@ async fn a_place_that_is_not_there_is_refused_before_anything_changes() {
     assert_eq!(
         told,
         format!(
-            "users.loader: got the schema 'sales'; takes schemas that one of its databases has; \
-             users.reporting.databases: got 'Shop'; takes databases that can be connected to: {LAGER}, postgres, shop; \
+            "users.caller.databases: got 'Shop'; takes databases that can be connected to: {LAGER}, postgres, shop; \
+             users.loader: got the schema 'sales'; takes schemas that one of its databases has; \
              users.reporting: got the schema 'slaes'; takes schemas that one of its databases has"
         )
     );

@@ -1,9 +1,14 @@
 //! The checks, on data that is right and on data that is not.
 
-use crate::support::{TestServer, declare};
+use crate::production::LAGER;
+use crate::support::{MASTER, TestServer, declare, grant, name, requested};
 use aurora_restore_database::{
-    CheckResult, Checks, FreshnessCheck, RowCountCheck, SchemaCheck, SqlCheck, Table, Verdict, setup_users, verify,
+    CheckResult, Checks, FreshnessCheck, Passwords, RowCountCheck, SchemaCheck, SqlCheck, Table, Verdict, setup_users,
+    verify,
 };
+use aurora_restore_domain::roles::{Desired, InheritedLogins, ObjectKind, Privilege, Profile};
+use secrecy::SecretString;
+use std::collections::BTreeSet;
 
 fn check(name: &str, query: &str) -> SqlCheck {
     SqlCheck { name: name.into(), database: "shop".into(), query: query.into() }
@@ -184,4 +189,61 @@ async fn a_read_only_user_that_writes_is_found() {
     server.run("shop", "GRANT DELETE ON public.settings TO reader").await;
     let results = verify(&server.server(), &desired, &passwords, &Checks::default()).await.unwrap();
     assert_eq!(no_write(&results), (Verdict::Failed, "public.settings in database shop".into()));
+}
+
+#[tokio::test]
+async fn limited_and_custom_users_are_tried_where_they_may_be() {
+    let server = TestServer::start(&[]).await;
+    server.run("postgres", "REVOKE CONNECT ON DATABASE postgres FROM PUBLIC").await;
+    let counts = vec![grant(ObjectKind::Sequence, &["sales"], &[Privilege::Usage])];
+    let calls = vec![grant(ObjectKind::Routine, &[], &[Privilege::Execute])];
+    let adds = vec![grant(ObjectKind::Table, &["sales"], &[Privilege::Insert, Privilege::Select])];
+    let users = vec![
+        requested("adder", "adder", Profile::Custom, [&["shop"], &[]], adds),
+        requested("caller", "caller", Profile::Custom, [&[], &["sales"]], calls),
+        requested("counter", "counter", Profile::Custom, [&["shop"], &[]], counts),
+        requested("reporting", "reporting", Profile::ReadOnly, [&["shop"], &["sales"]], vec![]),
+    ];
+    let passwords: Passwords = users.iter().map(|user| (user.role.clone(), SecretString::from("p"))).collect();
+    let desired = Desired::new(&name(MASTER), users, InheritedLogins::Lock, BTreeSet::new()).unwrap();
+    setup_users(&server.server(), &desired, &passwords).await.unwrap();
+    let run = async || verify(&server.server(), &desired, &passwords, &Checks::default()).await.unwrap();
+    let table = "sales.orders in database shop";
+    assert_eq!(
+        in_short(&run().await),
+        [
+            ("inherited logins", true, "none can log in"),
+            ("login of adder", true, "adder"),
+            ("read of adder", true, table),
+            ("login of caller", true, "caller"),
+            ("read of caller", true, "it has no right to read tables"),
+            ("no write of caller", true, "refused in 2 databases"),
+            ("login of counter", true, "counter"),
+            ("read of counter", true, "it has no right to read tables"),
+            ("login of reporting", true, "reporting"),
+            ("read of reporting", true, table),
+            ("no write of reporting", true, "refused in 2 databases"),
+        ]
+    );
+    // Beyond its limits, and what it cannot read.
+    server
+        .run(LAGER, "GRANT USAGE ON SCHEMA sales TO reporting; GRANT DELETE, SELECT ON sales.orders TO reporting")
+        .await;
+    server.run("shop", "GRANT DELETE ON public.settings TO caller").await;
+    server
+        .run(
+            "postgres",
+            "REVOKE CONNECT ON DATABASE shop FROM PUBLIC, reporting; GRANT CONNECT ON DATABASE shop TO caller",
+        )
+        .await;
+    let results = run().await;
+    let of = |name: &str| {
+        let result = results.iter().find(|result| result.name == name).unwrap();
+        (result.verdict, result.value.clone().or(result.reason.clone()).unwrap())
+    };
+    let refused = "the database server refused to open database shop for reporting (SQLSTATE 42501)";
+    assert_eq!(of("no write of reporting"), (Verdict::Failed, format!("sales.orders in database {LAGER}")));
+    assert_eq!(of("no write of caller"), (Verdict::Failed, "public.settings in database shop".into()));
+    assert_eq!(of("read of reporting"), (Verdict::Failed, refused.into()));
+    assert_eq!(of("login of reporting").0, Verdict::Failed);
 }

@@ -8,11 +8,12 @@ use super::{DeclaredUser, Desired, Observed};
 /// work who has no place to. A schema has to be in one of the user's databases, not in each. Where the master cannot look
 /// yet, nothing is said; observe again.
 pub fn missing_places(desired: &Desired, observed: &Observed) -> Vec<String> {
-    desired
-        .declared()
-        .iter()
-        .flat_map(|user| databases(user, observed).into_iter().chain(schemas(user, observed)))
-        .collect()
+    let of_user = |user| {
+        let databases = databases(user, observed);
+        // A schema may be in the database that is missing.
+        if databases.is_empty() { schemas(user, observed) } else { databases }
+    };
+    desired.declared().iter().flat_map(of_user).collect()
 }
 
 fn databases(user: &DeclaredUser, observed: &Observed) -> Vec<String> {

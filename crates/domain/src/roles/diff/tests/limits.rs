@@ -163,13 +163,10 @@ fn places_that_are_named_and_not_there() {
         missing_places(&desired(&[&limited(Profile::ReadOnly, databases, schemas)]), seen)
     };
     assert_eq!(told(Scope::ALL, only(&["sales", "public"]), &seen), [""; 0], "in one of them is enough");
-    assert_eq!(
-        told(only(&["stock", "Shop"]), only(&["sales"]), &seen),
-        [
-            "users.limited.databases: got 'Shop'; takes databases that can be connected to: shop, stock",
-            "users.limited: got the schema 'sales'; takes schemas that one of its databases has",
-        ]
-    );
+    let no_shop = "users.limited.databases: got 'Shop'; takes databases that can be connected to: shop, stock";
+    assert_eq!(told(only(&["stock", "Shop"]), only(&["sales"]), &seen), [no_shop]);
+    let no_sales = "users.limited: got the schema 'sales'; takes schemas that one of its databases has";
+    assert_eq!(told(only(&["stock"]), only(&["sales", "public"]), &seen), [no_sales]);
     let custom = desired(&[&loader(Scope::ALL)]);
     assert_eq!(missing_places(&custom, &seen).len(), 2, "log and staging");
     // What the master cannot look into yet is judged when it can; what it never will is not there.
@@ -179,5 +176,5 @@ fn places_that_are_named_and_not_there() {
         seen
     };
     assert_eq!(told(only(&["shop"]), only(&["sales"]), &close("owner")), [""; 0]);
-    assert_eq!(told(only(&["shop"]), only(&["sales"]), &close("rdsadmin")).len(), 2);
+    assert_eq!(told(only(&["shop"]), only(&["sales"]), &close("rdsadmin")).len(), 1);
 }
