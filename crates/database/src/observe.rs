@@ -17,7 +17,6 @@ const OLDEST_MAJOR: u32 = 13;
 
 /// Looks at the whole server. Tries each declared user's password by logging in with it.
 pub async fn observe(server: &Server, desired: &Desired, passwords: &Passwords) -> Result<Observed, DatabaseError> {
-    server.must_be_postgresql("a look at roles")?;
     let mut session = server.session(&server.database).await?;
     let mut observed = observe_roles(server, &mut session).await?;
     let databases = list_databases(&mut session).await?;

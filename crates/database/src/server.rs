@@ -36,16 +36,12 @@ impl Server {
         }
     }
 
-    /// Refuses what is there for PostgreSQL only.
-    pub(crate) fn must_be_postgresql(&self, what: &str) -> Result<(), DatabaseError> {
-        match self.engine {
-            Engine::PostgreSql => Ok(()),
-            Engine::MySql => Err(DatabaseError::Unsupported { what: format!("{what} is not there for Aurora MySQL") }),
-        }
-    }
-
-    /// Opens a session of the master.
+    /// Opens a session of the master, for what is done on PostgreSQL only.
     pub(crate) async fn session(&self, database: &str) -> Result<Session, DatabaseError> {
+        if self.engine == Engine::MySql {
+            let what = format!("{} is a MySQL, and this is done on PostgreSQL only", self.endpoint);
+            return Err(DatabaseError::Unsupported { what });
+        }
         Session::open(&self.endpoint, database, &self.master, &self.trust, Purpose::Manage).await
     }
 }

@@ -75,8 +75,9 @@ async fn make(session: &mut Session, change: &AccountChange, passwords: &Passwor
     }
 }
 
-/// Keeps the session's statements out of the general and the slow log, where the master may: what both would show is a hash,
-/// which MySQL 8 hides by itself and MariaDB does not. The binary log keeps it: replicas need it.
+/// Keeps the session's statements out of the general and the slow log, where the master may. Both would show a hash:
+/// MySQL 8 hides what follows `IDENTIFIED BY` and not what follows `AS`. Where it may not, `observe` tells so. The binary log
+/// keeps the hash, which replicas need, and so does the statement history of `performance_schema`.
 async fn silence(session: &mut Session) {
     for setting in
         ["SET SESSION sql_log_off = ON", "SET SESSION slow_query_log = OFF", "SET SESSION long_query_time = 3600"]

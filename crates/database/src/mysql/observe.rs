@@ -68,13 +68,21 @@ pub(super) async fn observe_accounts(
         Some(row) => current_user(&row.text(0)?),
         None => return Err(unexpected("no current user".into())),
     };
-    let grantable = server_rights(session, &master, &memberships, &mut accounts).await?;
+    let (held, grantable) = server_rights(session, &master, &memberships, &mut accounts).await?;
     let settings = settings(session).await?;
+    let is_on = |setting: &str| settings.get(setting).is_some_and(|value| value == "ON");
+    let mut notes = vec![];
+    if is_on("general_log") && !held.iter().any(|privilege| MAY_BE_SILENT.contains(&privilege.as_str())) {
+        notes.push(
+            "the general log is on and the master may not keep out of it: it shows hashes of passwords that are set"
+                .into(),
+        );
+    }
     let (system_databases, databases) = databases(session).await?;
     Ok(Observed {
         flavor: session.flavor,
         version: session.version.clone(),
-        names: match settings.get("partial_revokes").is_some_and(|value| value == "ON") {
+        names: match is_on("partial_revokes") {
             true => Names::Literal,
             false => Names::Patterns,
         },
@@ -86,7 +94,7 @@ pub(super) async fn observe_accounts(
         system_databases,
         rights: BTreeMap::new(),
         grantable,
-        notes: vec![],
+        notes,
     })
 }
 
@@ -111,7 +119,7 @@ fn account_of(row: &MySqlValues) -> Result<(Account, ObservedAccount), DatabaseE
 }
 
 async fn settings(session: &mut Session) -> Result<BTreeMap<String, String>, DatabaseError> {
-    let query = "SHOW GLOBAL VARIABLES WHERE variable_name IN ('partial_revokes', 'mandatory_roles')";
+    let query = "SHOW GLOBAL VARIABLES WHERE variable_name IN ('partial_revokes', 'mandatory_roles', 'general_log')";
     let rows = session.rows("tell its settings", query).await?;
     rows.iter().map(|row| Ok((row.text(0)?, row.text(1)?))).collect()
 }
@@ -123,13 +131,17 @@ pub(super) async fn databases(session: &mut Session) -> Result<(BTreeSet<String>
     Ok(names.into_iter().partition(|name| SYSTEM_DATABASES.contains(&name.as_str())))
 }
 
-/// Everybody's rights on the whole server; answers those that the master may hand on, over its roles too.
+/// With one of these, a session may leave the general log.
+const MAY_BE_SILENT: [&str; 3] = ["SUPER", "SYSTEM_VARIABLES_ADMIN", "SESSION_VARIABLES_ADMIN"];
+
+/// Everybody's rights on the whole server; answers those that the master holds, and those that it may hand on, over its
+/// roles too.
 async fn server_rights(
     session: &mut Session,
     master: &Account,
     memberships: &BTreeSet<Membership>,
     accounts: &mut BTreeMap<Account, ObservedAccount>,
-) -> Result<BTreeSet<Privilege>, DatabaseError> {
+) -> Result<(BTreeSet<Privilege>, BTreeSet<Privilege>), DatabaseError> {
     let mut by_grantee: BTreeMap<String, Account> = BTreeMap::new();
     for account in accounts.keys() {
         let grantee = grantee(account);
@@ -143,13 +155,16 @@ async fn server_rights(
     {
         of_master.insert(further.role.clone());
     }
-    let mut grantable = BTreeSet::new();
+    let (mut held, mut grantable) = (BTreeSet::new(), BTreeSet::new());
     let query = "SELECT grantee, privilege_type, is_grantable FROM information_schema.user_privileges";
     for row in session.rows("list the rights on the whole server", query).await? {
         let (grantee, name, may_grant) = (row.text(0)?, row.text(1)?, row.bytes(2) == b"YES");
         let Some(account) = by_grantee.get(&grantee) else { continue };
         let Some(seen) = accounts.get_mut(account) else { continue };
         let privilege = privilege(&name)?;
+        if of_master.contains(account) {
+            held.insert(privilege.clone());
+        }
         if may_grant && of_master.contains(account) {
             grantable.insert(privilege.clone());
         }
@@ -161,7 +176,7 @@ async fn server_rights(
             seen.server_rights.insert(Privilege::grant_option());
         }
     }
-    Ok(grantable)
+    Ok((held, grantable))
 }
 
 /// As the information schema names an account: quotes inside are not doubled. MariaDB's roles have no host.

@@ -15,6 +15,8 @@ const CONNECT_SECONDS: u64 = 10;
 const CLOSE_SECONDS: u64 = 1;
 /// The longest that one query may take.
 const STATEMENT_SECONDS: u64 = 120;
+/// How much longer we wait for the server to say so itself.
+const GRACE_SECONDS: u64 = 10;
 
 /// Logs in over verified TLS, runs one query and leaves. No database is opened: being let in does not depend on one.
 pub(crate) async fn try_login(
@@ -80,14 +82,21 @@ impl Session {
         what: &str,
         query: impl Into<String>,
     ) -> Result<Vec<MySqlValues>, DatabaseError> {
-        let rows = sqlx::raw_sql(AssertSqlSafe(query.into())).fetch_all(&mut self.connection).await;
-        rows.map_err(|error| DatabaseError::of_statement(what, error))?.iter().map(MySqlValues::of).collect()
+        let rows = sqlx::raw_sql(AssertSqlSafe(query.into())).fetch_all(&mut self.connection);
+        in_time(what, rows).await?.iter().map(MySqlValues::of).collect()
     }
 
     /// Runs a statement for its effect.
     pub(crate) async fn run(&mut self, what: &str, sql: impl Into<String>) -> Result<(), DatabaseError> {
-        let done = sqlx::raw_sql(AssertSqlSafe(sql.into())).execute(&mut self.connection).await;
-        done.map(drop).map_err(|error| DatabaseError::of_statement(what, error))
+        in_time(what, sqlx::raw_sql(AssertSqlSafe(sql.into())).execute(&mut self.connection)).await.map(drop)
+    }
+}
+
+/// The server's own limit is on reads only, and a server that is gone without a word keeps no limit.
+async fn in_time<T>(what: &str, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, DatabaseError> {
+    match tokio::time::timeout(Duration::from_secs(STATEMENT_SECONDS + GRACE_SECONDS), work).await {
+        Ok(done) => done.map_err(|error| DatabaseError::of_statement(what, error)),
+        Err(_) => Err(DatabaseError::Busy { what: format!("it took longer than {STATEMENT_SECONDS} s to {what}") }),
     }
 }
 

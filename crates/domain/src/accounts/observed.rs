@@ -80,9 +80,4 @@ impl Observed {
         let named = self.accounts.iter().filter(|(account, seen)| account.user == role.as_str() && !seen.is_role);
         named.map(|(account, _)| account.clone()).chain([Account::everywhere(role.as_str())]).collect()
     }
-
-    /// Whether an account that is not locked has this user name.
-    pub fn name_is_open(&self, user: &str) -> bool {
-        self.accounts.iter().any(|(account, seen)| account.user == user && !seen.is_locked && !seen.is_role)
-    }
 }

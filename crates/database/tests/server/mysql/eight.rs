@@ -97,6 +97,7 @@ fn aurora(partial_revokes: &str) -> Vec<(&'static str, Answer)> {
             rows(
                 &["c"; 2],
                 &[
+                    vec!["general_log", "ON"],
                     vec!["mandatory_roles", ""],
                     vec!["partial_revokes", if partial_revokes == "ON" { "ON" } else { "OFF" }],
                 ],
@@ -166,7 +167,9 @@ async fn the_catalogs_of_a_mysql_8_are_read_and_judged() {
     );
     let report = seen.report(&desired, &seen.changes(&desired));
     assert_eq!(report.locked, ["old@%"]);
-    assert_eq!(report.notes, ["everybody has INSERT on database test"]);
+    let logged =
+        "the general log is on and the master may not keep out of it: it shows hashes of passwords that are set";
+    assert_eq!(report.notes, [logged, "everybody has INSERT on database test"]);
 
     // With partial revokes, the same names mean other databases.
     let script = Script::start(aurora("ON"));

@@ -16,8 +16,7 @@ async fn the_server_writes_no_secret_down() {
         "--performance-schema-consumer-events-statements-history-long=ON",
     ])
     .await;
-    // MySQL 8 hides what is kept of a password in its logs by itself. MariaDB does not: here the master must be allowed to
-    // keep its session out of them.
+    // Neither MySQL 8 nor MariaDB hides a hash in the general log: the master must be allowed to keep out of it.
     server.run(&["GRANT SUPER ON *.* TO admin@'%'"]).await;
     let secrets = ["first secret", "second 'secret", "third \"secret\\"];
     let users = [
@@ -56,6 +55,17 @@ async fn the_server_writes_no_secret_down() {
     for (_, user, password) in users {
         assert!(server.session((user, password)).await.is_ok(), "{user}");
     }
+}
+
+#[tokio::test]
+async fn where_the_master_may_not_be_silent_it_is_told_and_only_hashes_show() {
+    let server = MySqlServer::start(&["--general-log", "--general-log-file=general.log"]).await;
+    let (desired, passwords) = declare(&[("application_user", "app_user", "first secret")], &[]);
+    let report = setup_users(&server.server(), &desired, &passwords).await.unwrap();
+    let told = "the general log is on and the master may not keep out of it: it shows hashes of passwords that are set";
+    assert_eq!(report.notes, [told]);
+    let log = server.file("general.log");
+    assert!(log.contains("IDENTIFIED VIA") && !log.contains("first secret"), "{log}");
 }
 
 #[tokio::test]

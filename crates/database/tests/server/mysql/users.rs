@@ -160,6 +160,16 @@ async fn an_account_that_the_master_may_not_touch_is_named() {
 }
 
 #[tokio::test]
+async fn what_is_for_postgresql_is_refused_by_name() {
+    let server = MySqlServer::start(&[]).await;
+    let (desired, passwords) = declared();
+    let error = aurora_restore_database::observe(&server.server(), &desired, &passwords).await.unwrap_err();
+    assert!(error.to_string().ends_with("is a MySQL, and this is done on PostgreSQL only"), "{error}");
+    let error = aurora_restore_database::lock_out(&server.server(), &[name("app_user")]).await.unwrap_err();
+    assert_eq!(error.class(), aurora_restore_database::ErrorClass::Invalid);
+}
+
+#[tokio::test]
 async fn two_runs_wait_for_each_other() {
     let server = MySqlServer::start(&[]).await;
     let mut other = server.superuser().await;
