@@ -276,8 +276,8 @@ pub fn judge_message(world: &mut World, message: &Published) {
         let what = format!("{}: told that cluster {id} is not protected, but it is", message.execution_arn);
         world.violated(Invariant::ProtectionMistold, what);
     } else if !target.protected && message.text.contains("it is protected again") {
-        // The lock is released before the message goes out: another operation may be at work by now.
-        let others = holder(world).is_some_and(|(operation, _)| operation != message.operation_id);
+        // The lock is released before the message goes out: another execution may be at work by now.
+        let others = holder(world).is_some_and(|(_, execution)| execution != message.execution_arn);
         if !others {
             let what = format!("{}: told that cluster {id} is protected again, but it is not", message.execution_arn);
             world.violated(Invariant::ProtectionMistold, what);

@@ -125,8 +125,15 @@ async fn tell_of_refusal(
     refused.finished_at = Some(timestamp(now));
     refused.error =
         Some(FailedStep { step: Step::Preflight, name: error.name.clone(), message: error.message.clone() });
-    // It may have driven the operation, failed, and been about to tell that when this one took over.
+    // It may have driven the operation, failed, and been about to tell that when this one took over: then what stands is
+    // what the operation has come to.
     let former = known.former.iter().rev().find(|former| former.execution_arn.as_deref() == execution_arn);
+    if former.is_some() {
+        refused.plan.clone_from(&known.plan);
+        refused.copy.clone_from(&known.copy);
+        refused.replaced.clone_from(&known.replaced);
+        refused.cluster.clone_from(&known.cluster);
+    }
     if let Some(failed) = former.and_then(|former| former.error.as_ref()).filter(|failed| failed.name == error.name) {
         refused.error = Some(failed.clone());
     }
