@@ -8,8 +8,11 @@ STACK := $(PY) tests/local/stack.py
 ASL_VALIDATOR := .local/node/node_modules/.bin/asl-validator
 CARGO_DENY := .local/deny/bin/cargo-deny
 POSTGRES_18 := .local/postgres-18
+# Where infra/setup.sh puts sam, cfn-lint, parliament, checkov and the AWS CLI.
+INFRA_TOOLS ?= .local
+INFRA_BIN := $(INFRA_TOOLS)/infra/bin
 
-.PHONY: help setup setup-tests build demo demo-failure stack stop test test-newer-postgres sim sim-tests bench-db check format clean
+.PHONY: help setup setup-tests build demo demo-failure stack stop test test-newer-postgres sim sim-tests bench-db check lint-infra infra-tools format clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{ printf "  make %-14s %s\n", $$1, $$2 }'
@@ -40,6 +43,7 @@ test: setup-tests ## everything, from unit tests to whole restores on the local 
 	cargo test --locked --workspace --exclude aurora-restore-sim --quiet
 	cargo build --locked --package aurora-restore-steps --bins --quiet
 	$(PY) tests/flow/run.py
+	$(PY) -m pytest -q -p no:cacheprovider tests/infra
 
 # The wheel's PostgreSQL has no TLS: the tests put it in front. Copied, since a server does not run as root, and others may
 # not read this folder.
@@ -60,13 +64,26 @@ bench-db: setup ## what setting up the users of 50 databases costs: time, memory
 	cargo build --locked --release --package aurora-restore-database --example setup_users --quiet
 	@$(PY) tests/bench/db.py
 
-check: setup $(ASL_VALIDATOR) $(CARGO_DENY) ## format, lints, dependencies, state machine, generated files, tests
+check: setup $(CARGO_DENY) ## format, lints, dependencies, infrastructure, generated files, tests
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets --quiet -- -D warnings
 	$(CARGO_DENY) --locked check --hide-inclusion-graph bans licenses sources
-	$(ASL_VALIDATOR) --json-path statemachine/restore.asl.json
+	$(MAKE) lint-infra
 	git diff --exit-code -- Cargo.lock
 	$(MAKE) test
+
+# checkov and not cfn-guard: its rules come with it and are kept up to date, an exception stands beside its resource, and it judges
+# what policies add up to (cloudsplaining). cfn-guard's AWS rule set is a download of its own, and a build of four minutes.
+lint-infra: setup infra-tools $(ASL_VALIDATOR) ## the templates, their policies and the state machine; rights against deeds
+	$(INFRA_BIN)/cfn-lint infra/*.yaml
+	SAM_CLI_TELEMETRY=0 $(INFRA_BIN)/sam validate --lint --region us-west-2 --template-file infra/template.yaml
+	$(ASL_VALIDATOR) --json-path statemachine/restore.asl.json
+	$(INFRA_TOOLS)/checkov/bin/checkov --skip-download --quiet --compact --framework cloudformation --directory infra
+	$(INFRA_BIN)/python infra/lint_policies.py
+	$(PY) -m pytest -q -p no:cacheprovider tests/infra
+
+infra-tools:
+	@sh infra/setup.sh $(INFRA_TOOLS)
 
 format: ## put the code into its form
 	cargo fmt --all

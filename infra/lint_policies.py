@@ -1,0 +1,75 @@
+"""Every policy of the templates' roles, as deployed, through parliament: actions that do not exist, resources and conditions
+that an action does not know, rights that lead to more rights.
+
+    python infra/lint_policies.py
+
+A finding that is meant stands in `Metadata: parliament: skip` of the role or policy, with its reason. parliament's list of
+actions is of April 2025; cfn-lint, which reads the same policies, brings a newer one.
+"""
+
+import json
+import sys
+import warnings
+from pathlib import Path
+
+warnings.filterwarnings("ignore", message="pkg_resources")
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "infra"))
+
+import parliament  # noqa: E402
+from cfn import ROOT, Stack, load  # noqa: E402
+
+KEY = "arn:aws:kms:us-east-1:123456789012:key/1"
+USER = "arn:aws:iam::123456789012:user/dba-team"
+# Every condition of the templates is true in one of these and false in another.
+VARIANTS = {
+    "template.yaml": [
+        {},
+        {
+            "SourceKmsKeyArn": KEY, "DatabaseKmsKeyArn": KEY, "SourceAccountId": "210987654321", "MayReplaceUnmanaged": "true", "DbaPrincipalArn": USER,
+            "MaskingBucket": "scripts", "PermissionsBoundaryArn": "arn:aws:iam::123456789012:policy/boundary",
+        },
+        {"SourceRegion": "us-west-2", "SourceKmsKeyArn": KEY},
+    ],
+    "source-account.yaml": [
+        {"SourceKmsKeyArn": key, "RestoringAccountId": "210987654321", "OrchestratorPrincipalArn": USER, "ExternalId": "0123456789abcdef"} for key in ("", KEY)
+    ],
+}  # fmt: skip
+QUIET = {"INFO"}
+
+
+def findings(stack):
+    for name, made in stack.resources().items():
+        own = made["Properties"].get("Policies", []) if made["Type"] == "AWS::IAM::Role" else []
+        documents = [policy["PolicyDocument"] for policy in own]
+        if made["Type"] == "AWS::IAM::ManagedPolicy":
+            documents.append(made["Properties"]["PolicyDocument"])
+        for document in documents:
+            for finding in parliament.analyze_policy_string(json.dumps(document)).findings:
+                if parliament.enhance_finding(finding).severity not in QUIET:
+                    yield name, finding.issue, f"{finding.detail}"
+
+
+def main():
+    unexplained, excused, needed, count = [], {}, set(), 0
+    for file, variants in VARIANTS.items():
+        template = load(ROOT / "infra" / file)
+        for name, resource in template["Resources"].items():
+            for one in resource.get("Metadata", {}).get("parliament", {}).get("skip", []):
+                excused[file, name, one["id"]] = one["comment"]
+        for variant in variants:
+            for name, issue, detail in findings(Stack(variant, template)):
+                count += 1
+                if (file, name, issue) in excused:
+                    needed.add((file, name, issue))
+                else:
+                    unexplained.append(f"{file}: {name}: {issue}: {detail}")
+    unexplained += [f"{file}: {name}: the exception {issue} is not needed" for file, name, issue in excused if (file, name, issue) not in needed]
+    for line in sorted(set(unexplained)):
+        print(line)
+    if not unexplained:
+        print(f"parliament: nothing unexplained ({len(excused)} exceptions, each beside its resource)")
+    sys.exit(bool(unexplained))
+
+
+if __name__ == "__main__":
+    main()
