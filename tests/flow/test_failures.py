@@ -121,6 +121,17 @@ def test_a_copy_that_fails(world):
     assert world.cluster()["DeletionProtection"] and len(world.instances()) == 2
 
 
+def test_protection_is_turned_on_again(world):
+    """A deletion that is refused after protection was turned off: the failure path turns it on again, and the cluster stands."""
+    world.stack.fault(service="rds", action="DeleteDBInstance", code="AccessDenied", status=403, message="not authorized")
+    run = world.run({}, name="refused-1")
+    assert (run.status, run.error) == ("FAILED", "AccessDenied"), run.cause
+    assert checks.made(world) == [*checks.calls_of_a_restore("refused-1")[:3], ("notify", "ModifyDBCluster", "staging")]
+    assert world.cluster()["DeletionProtection"] and len(world.instances()) == 2
+    checks.check_audit(world)
+    checks.check_lock_free(world)
+
+
 def test_a_restore_that_fails(world):
     """RDS gives up on the restored cluster: the run fails with that, and says where the old data is."""
     world.stack.rds(next_restore_status="incompatible-restore")

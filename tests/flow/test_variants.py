@@ -58,14 +58,19 @@ def test_within_one_region_nothing_is_copied(world):
 
 @pytest.mark.seed(unencrypted=True)
 def test_an_unencrypted_source_is_copied_without_a_key(world):
-    """The environment names a key, but an unencrypted snapshot takes none; the restored cluster is encrypted as its predecessor was."""
+    """The environment names a key, but an unencrypted snapshot takes none; the restored cluster is encrypted as its predecessor
+    was, and keeps its parameter group."""
+    rds = world.stack.client("rds")
+    rds.create_db_cluster_parameter_group(DBClusterParameterGroupName="ours", DBParameterGroupFamily="aurora-postgresql15", Description="x")
+    rds.modify_db_cluster(DBClusterIdentifier="staging", DBClusterParameterGroupName="ours")
     run = world.run({})
     whole.check_success(world, run)
     assert checks.way(run) == checks.WALKED["Unencrypted"]
     assert "KmsKeyId" not in checks.call(world, "CopyDBClusterSnapshot") and run.item["plan"]["copy"]["copy"]["kms_key_id"] is None
     assert not {s["DBClusterSnapshotIdentifier"]: s for s in world.snapshots()}[checks.copy_id(run.operation_id)]["StorageEncrypted"]
     cluster, key = world.cluster(), world.seeded.keys["us-west-2"]
-    assert checks.call(world, "RestoreDBClusterFromSnapshot")["KmsKeyId"] == key
+    restored = checks.call(world, "RestoreDBClusterFromSnapshot")
+    assert (restored["KmsKeyId"], restored["DBClusterParameterGroupName"]) == (key, "ours")
     assert (cluster["StorageEncrypted"], cluster["KmsKeyId"]) == (True, key)
 
 

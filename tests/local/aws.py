@@ -6,6 +6,7 @@ not safe side by side (without that, two conditional writers both win now and th
 
     GET    /_stack/health
     GET    /_stack/calls       the journal            DELETE empties it
+    GET    /_stack/deeds       the rights that the functions' calls needed, since the start (deeds.py)
     POST   /_stack/faults      the next calls fail    DELETE forgets them
     POST   /_stack/rds         state of a resource, pace, how the next restore ends (rds.py)
     GET    /_stack/functions   the functions' environment; POST {"env": {...}} starts them afresh with these besides, {"kill": name} ends one
@@ -13,6 +14,7 @@ not safe side by side (without that, two conditional writers both win now and th
 """
 
 import concurrent.futures
+import contextlib
 import datetime
 import io
 import json
@@ -21,6 +23,7 @@ import time
 import traceback
 import uuid
 
+import deeds
 import requests
 import wire
 from moto.core.config import default_user_config
@@ -78,6 +81,7 @@ class Front:
         self.moto = DomainDispatcherApplication(create_backend_app)
         self.dynamodb = threading.Lock()
         self.calls, self.faults, self.lock = [], [], threading.Lock()
+        self.deeds = set()  # since the start, whatever is reset
         self.pool = concurrent.futures.ThreadPoolExecutor(max_workers=64, thread_name_prefix="invoke")
 
     def __call__(self, environ, start_response):
@@ -102,6 +106,7 @@ class Front:
 
     def call(self, environ, call):
         began = time.monotonic()
+        self.note(call)
         with self.lock:
             fault = next((fault for fault in self.faults if fault.matches(call)), None)
             if fault:
@@ -131,6 +136,15 @@ class Front:
         with self.lock:
             self.calls.append(entry)
         return status, headers, content
+
+    def note(self, call):
+        """Before the call is served, since it may change the tags on which its right depends."""
+        with self.cloud.lock if call.service == "rds" else contextlib.nullcontext():
+            found = list(deeds.of(call, self.cloud))
+        regions = self.functions.environment()
+        deployment = f"{regions['SOURCE_REGION']} to {regions['TARGET_REGION']}"
+        with self.lock:
+            self.deeds.update((deployment, *deed) for deed in found)
 
     def serve(self, environ, call):
         if call.service == "lambda" and call.action == "Invoke":
@@ -197,6 +211,9 @@ class Front:
         elif what == "calls" and method == "DELETE":
             with self.lock:
                 self.calls.clear()
+        elif what == "deeds":
+            with self.lock:
+                answer = [[*deed[:-1], dict(deed[-1])] for deed in sorted(self.deeds)]
         elif what == "faults" and method == "POST":
             with self.lock:
                 self.faults.append(Fault(order))

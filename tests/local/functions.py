@@ -95,7 +95,9 @@ class Functions:
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "128",
             "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{name}",
             "AWS_LAMBDA_LOG_STREAM_NAME": "local",
-            "AWS_SDK_UA_APP_ID": name,  # tells the front who calls
+            # Both tell the front who calls.
+            "AWS_SDK_UA_APP_ID": name,
+            "AWS_ACCESS_KEY_ID": f"local.{name}",
         }
         with open(self.run_dir / "logs" / f"{name}.log", "ab") as log:
             process = subprocess.Popen(

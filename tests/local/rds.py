@@ -24,6 +24,7 @@ import threading
 import time
 
 from moto.core.responses import ActionResult
+from moto.kms.models import kms_backends
 from moto.rds.exceptions import (
     DBClusterNotFoundError,
     DBClusterParameterGroupNotFoundError,
@@ -82,6 +83,33 @@ class Cloud:
         with self.lock:
             self.timers.add(timer)
         timer.start()
+
+    # What deeds.py asks about resources; None for what is not there.
+
+    def found(self, arn):
+        region, kind, name = arn.split(":")[3], arn.split(":")[5], arn.split(":", 6)[6]
+        backend = rds_backends[arn.split(":")[4]][region]
+        return {"cluster": backend.clusters, "db": backend.databases, "cluster-snapshot": backend.cluster_snapshots}[kind].get(name)
+
+    def tag(self, arn, name):
+        thing = self.found(arn)
+        return next((tag["Value"] for tag in thing.tags if tag["Key"] == name), None) if thing else None
+
+    def key_of(self, arn):
+        thing = self.found(arn)
+        is_encrypted = thing and getattr(thing, "encrypted", getattr(thing, "storage_encrypted", False))
+        return thing.kms_key_id if is_encrypted else None
+
+    def subnet_group_of(self, arn):
+        thing = self.found(arn)
+        return thing.db_subnet_group_name if thing else None
+
+    def key_arn(self, region, key_id):
+        """As KMS finds it: by id, ARN or alias."""
+        backend = kms_backends["123456789012"][region]
+        name = backend.get_alias_name(key_id)
+        known = backend.get_key_id_from_alias(name) if name.startswith("alias/") else backend.get_key_id(key_id)
+        return f"arn:aws:kms:{region}:123456789012:key/{known}" if known in backend.keys else f"no key: {key_id}"
 
     def change(self, order):
         """POST /_stack/rds: puts a resource into a state, sets the pace, or prepares how the next restore ends."""

@@ -158,6 +158,9 @@ class Stack:
     def forget_calls(self):
         self.request("DELETE", "calls")
 
+    def deeds(self):
+        return self.request("GET", "deeds")
+
     def fault(self, **order):
         self.request("POST", "faults", order)
 

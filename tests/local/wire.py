@@ -23,6 +23,7 @@ class Call:
         if scope:
             self.account_key, self.region, self.service = scope.groups()
         self.body = body
+        self.path, self.query = environ.get("PATH_INFO", ""), dict(parse_qsl(environ.get("QUERY_STRING", "")))
         target = environ.get("HTTP_X_AMZ_TARGET", "")
         invoke = INVOKE.match(environ.get("PATH_INFO", ""))
         self.parameters = {}
@@ -42,7 +43,8 @@ class Call:
         # SDKs put AWS_SDK_UA_APP_ID there; the stack gives each function its own name.
         agent = f"{environ.get('HTTP_USER_AGENT', '')} {environ.get('HTTP_X_AMZ_USER_AGENT', '')}"
         caller = CALLER.search(agent)
-        self.caller = caller[1] if caller else None
+        # Calls that are made without an SDK client name nobody; each function also has an access key of its own.
+        self.caller = caller[1] if caller else self.account_key.partition("local.")[2] or None
 
     @property
     def function(self):
