@@ -12,7 +12,10 @@ POSTGRES_18 := .local/postgres-18
 INFRA_TOOLS ?= .local
 INFRA_BIN := $(INFRA_TOOLS)/infra/bin
 
-.PHONY: help setup setup-tests build demo demo-failure stack stop test test-newer-postgres sim sim-tests bench-db check lint-infra infra-tools format clean
+
+
+
+.PHONY: help setup setup-tests build demo demo-failure stack stop test test-newer-postgres sim sim-tests bench-db check lint-infra infra-tools package deploy-plan deploy verify destroy share format clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{ printf "  make %-14s %s\n", $$1, $$2 }'
@@ -80,10 +83,31 @@ lint-infra: setup infra-tools $(ASL_VALIDATOR) ## the templates, their policies 
 	$(ASL_VALIDATOR) --json-path statemachine/restore.asl.json
 	$(INFRA_TOOLS)/checkov/bin/checkov --skip-download --quiet --compact --framework cloudformation --directory infra
 	$(INFRA_BIN)/python infra/lint_policies.py
-	$(PY) -m pytest -q -p no:cacheprovider tests/infra
+	INFRA_BIN=$(abspath $(INFRA_BIN)) $(PY) -m pytest -q -p no:cacheprovider tests/infra
 
 infra-tools:
 	@sh infra/setup.sh $(INFRA_TOOLS)
+
+# ENV is a table of samconfig.toml: dev, staging, prod. ROLE_ARN and EXTERNAL_ID act as a role, for instance in another account.
+DEPLOY := $(INFRA_BIN)/python infra/deploy.py
+
+package: setup infra-tools ## release builds of the ten functions, zipped, for arm64 (ARCH=x86_64 for that)
+	@$(DEPLOY) package --architecture $(or $(ARCH),arm64)
+
+deploy-plan: infra-tools ## what deploying ENV=... would change: a change set, not executed
+	@$(DEPLOY) plan $(ENV)
+
+deploy: infra-tools ## deploys ENV=..., after showing the change set and asking
+	@$(DEPLOY) deploy $(ENV)
+
+verify: infra-tools ## looks whether ENV=... is as it should be: ok, or what to do (ONLY=key,secrets,... for some of it)
+	@$(DEPLOY) verify $(ENV) --only "$(ONLY)"
+
+destroy: infra-tools ## deletes the stack of ENV=..., after asking; tables, key, bucket and snapshots stay
+	@$(DEPLOY) destroy $(ENV)
+
+share: infra-tools ## shares the source's newest snapshot with this account (ROLE_ARN, EXTERNAL_ID of infra/source-account.yaml)
+	@$(DEPLOY) share $(ENV)
 
 format: ## put the code into its form
 	cargo fmt --all

@@ -10,10 +10,8 @@ actions is of April 2025; cfn-lint, which reads the same policies, brings a newe
 import json
 import sys
 import warnings
-from pathlib import Path
 
 warnings.filterwarnings("ignore", message="pkg_resources")
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "infra"))
 
 import parliament  # noqa: E402
 from cfn import ROOT, Stack, load  # noqa: E402

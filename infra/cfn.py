@@ -1,4 +1,5 @@
-"""infra/template.yaml as CloudFormation would make it from given parameters, as far as names, policies and variables go."""
+"""infra/template.yaml as CloudFormation would make it from given parameters, as far as names, policies and variables go. For the tests
+(tests/infra), the policy linter and `make verify`."""
 
 import functools
 import re
@@ -6,12 +7,11 @@ from pathlib import Path
 
 import yaml
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parent.parent
 TEMPLATE = ROOT / "infra" / "template.yaml"
 ACCOUNT, REGION = "123456789012", "us-west-2"
-PSEUDO = {"AWS::AccountId": ACCOUNT, "AWS::Region": REGION, "AWS::Partition": "aws", "AWS::URLSuffix": "amazonaws.com", "AWS::StackName": "stack"}
 NOTHING = object()
-# A parameter that has no default, for every test.
+# What stands for the parameters that have no default, unless they are given.
 PARAMETERS = {
     "NamePrefix": "aurora-restore", "Environment": "dev", "SourceRegion": "us-east-1", "SourceClusterId": "production", "TargetClusterId": "staging",
     "VpcId": "vpc-1", "SubnetIds": ["subnet-1", "subnet-2"], "DatabaseSecurityGroupId": "sg-1",
@@ -43,8 +43,9 @@ def load(path=TEMPLATE):
 class Stack:
     """The template with parameters: `resource(name)` is a resource with everything in it resolved, or None if it is not made."""
 
-    def __init__(self, parameters=None, template=None):
-        self.template = template or load()
+    def __init__(self, parameters=None, template=None, account=ACCOUNT, region=REGION):
+        self.template, self.account, self.region = template or load(), account, region
+        self.pseudo = {"AWS::AccountId": account, "AWS::Region": region, "AWS::Partition": "aws"}
         defaults = {name: parameter["Default"] for name, parameter in self.template["Parameters"].items() if "Default" in parameter}
         usual = {name: value for name, value in PARAMETERS.items() if name in self.template["Parameters"]}
         self.parameters = defaults | usual | (parameters or {})
@@ -108,8 +109,8 @@ class Stack:
     def ref(self, name):
         if name == "AWS::NoValue":
             return NOTHING
-        if name in PSEUDO or name in self.parameters:
-            return PSEUDO.get(name, self.parameters.get(name))
+        if name in self.pseudo or name in self.parameters:
+            return self.pseudo.get(name, self.parameters.get(name))
         kind = self.template["Resources"][name]["Type"]
         by_arn = ("SNS::Topic", "SecretsManager::Secret", "Serverless::StateMachine", "IAM::ManagedPolicy")
         return self.attribute(name, "Arn") if kind.endswith(by_arn) else self.name(name)
@@ -124,19 +125,19 @@ class Stack:
     def attribute(self, resource, attribute):
         if attribute != "Arn":
             return f"{resource}.{attribute}"
-        name, kind = self.name(resource), self.template["Resources"][resource]["Type"]
+        name, kind, place = self.name(resource), self.template["Resources"][resource]["Type"], f"{self.region}:{self.account}"
         return {
-            "AWS::DynamoDB::Table": f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{name}",
-            "AWS::SNS::Topic": f"arn:aws:sns:{REGION}:{ACCOUNT}:{name}",
-            "AWS::KMS::Key": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/{name}",
-            "AWS::SecretsManager::Secret": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:{name}-??????",
+            "AWS::DynamoDB::Table": f"arn:aws:dynamodb:{place}:table/{name}",
+            "AWS::SNS::Topic": f"arn:aws:sns:{place}:{name}",
+            "AWS::KMS::Key": f"arn:aws:kms:{place}:key/{name}",
+            "AWS::SecretsManager::Secret": f"arn:aws:secretsmanager:{place}:secret:{name}-??????",
             "AWS::S3::Bucket": f"arn:aws:s3:::{name}",
-            "AWS::SQS::Queue": f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}",
-            "AWS::IAM::Role": f"arn:aws:iam::{ACCOUNT}:role/{name}",
-            "AWS::IAM::ManagedPolicy": f"arn:aws:iam::{ACCOUNT}:policy/{name}",
-            "AWS::Logs::LogGroup": f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{name}:*",
-            "AWS::Serverless::Function": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}",
-            "AWS::Serverless::StateMachine": f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:{name}",
+            "AWS::SQS::Queue": f"arn:aws:sqs:{place}:{name}",
+            "AWS::IAM::Role": f"arn:aws:iam::{self.account}:role/{name}",
+            "AWS::IAM::ManagedPolicy": f"arn:aws:iam::{self.account}:policy/{name}",
+            "AWS::Logs::LogGroup": f"arn:aws:logs:{place}:log-group:{name}:*",
+            "AWS::Serverless::Function": f"arn:aws:lambda:{place}:function:{name}",
+            "AWS::Serverless::StateMachine": f"arn:aws:states:{place}:stateMachine:{name}",
         }[kind]
 
     def policies(self, role):

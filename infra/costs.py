@@ -1,0 +1,65 @@
+"""What a nightly restore costs a month, from the prices and measured calls in prices.json, as the table of docs/deploy.md.
+
+    python infra/costs.py            prints it
+    python infra/costs.py --write    puts it into the guide
+"""
+
+import json
+import math
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+GUIDE = ROOT / "docs" / "deploy.md"
+BEGIN, END = "<!-- costs: written by infra/costs.py -->", "<!-- end of costs -->"
+HOURS_A_MONTH = 730
+
+
+def month(size, data):
+    """{what: dollars a month} for a nightly restore of this size."""
+    price, measured, assumed = data["prices"], data["measured"], data["assumed"]
+    nights = assumed["nights"]
+    # 15 transitions without a wait; each wait adds three (statemachine/README.md).
+    waits = (size["transitions"] - 15) / 3
+    each = {name: measured[name] + waits * measured["per_wait"].get(name, 0) for name in ("invocations", "transactions", "reads")}
+    # Table and two indexes, each item in units of 1 KB; in a transaction the table's own write counts twice, and the lock's check too.
+    writes = each["transactions"] * (4 * assumed["item_kb"] + 2) + measured["single_writes"] * 3 * assumed["item_kb"]
+    reads = (each["reads"] + measured["queries"]) * math.ceil(assumed["item_kb"] / 4)
+    compute = each["invocations"] * assumed["lambda_seconds"] * assumed["lambda_gb"] * price["lambda_gb_second_arm64"]
+    secrets = measured["secret_calls"] * (price["secret_call"] + price["kms_call"])
+    return {
+        "Step Functions": nights * size["transitions"] * price["states_transition"],
+        "Lambda": nights * (each["invocations"] * price["lambda_request"] + compute),
+        "DynamoDB": nights * (writes * price["dynamodb_write_unit"] + reads * price["dynamodb_read_unit"]),
+        "Secrets, key": 3 * price["secret_month"] + price["kms_key_month"] + nights * secrets,
+        "Alarms, figures, dashboard": assumed["alarm_metrics"] * price["alarm_metric_month"]
+        + assumed["own_metrics"] * price["metric_month"] * nights * size["hours"] / HOURS_A_MONTH
+        + price["dashboard_month"],
+        "Transfer between Regions": nights * size["gb"] * price["transfer_gb"],
+        "Copies kept": assumed["copies_kept"] * size["gb"] * price["snapshot_gb_month"],
+    }
+
+
+def table(data):
+    columns = {size["name"]: month(size, data) for size in data["sizes"]}
+    lines = ["| Dollars a month, nightly | " + " | ".join(columns) + " |", "|---|" + "---|" * len(columns)]
+    for what in next(iter(columns.values())):
+        lines.append(f"| {what} | " + " | ".join(f"{column[what]:.2f}" for column in columns.values()) + " |")
+    lines.append("| **Together** | " + " | ".join(f"**{sum(column.values()):.2f}**" for column in columns.values()) + " |")
+    endpoints = data["assumed"]["interface_endpoints"] * data["assumed"]["subnets"] * HOURS_A_MONTH * data["prices"]["endpoint_hour"]
+    lines.append("| with `CreateEndpoints` besides | " + " | ".join(f"{endpoints:.2f}" for _ in columns) + " |")
+    return "\n".join(lines)
+
+
+def main():
+    made = table(json.loads((ROOT / "infra" / "prices.json").read_text()))
+    if "--write" in sys.argv:
+        text = GUIDE.read_text()
+        before, after = text.split(BEGIN)[0], text.split(END)[1]
+        GUIDE.write_text(f"{before}{BEGIN}\n{made}\n{END}{after}")
+    else:
+        print(made)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,6 @@
+"""The template's own reader is beside the template."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "infra"))
