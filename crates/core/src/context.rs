@@ -5,6 +5,7 @@ use crate::aws::{self, Called, ec2::Ec2, kms::Kms, rds::Rds, s3::S3, sfn::Execut
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::StepError;
+use crate::metrics::Metrics;
 use crate::secrets::Secrets;
 use crate::store::Store;
 use aurora_restore_domain::audit::{Entry, Phase, Record};
@@ -42,6 +43,8 @@ pub struct Context {
     pub executions: Executions,
     /// Where outcomes are told.
     pub topic: Topic,
+    /// Figures for CloudWatch.
+    pub metrics: Metrics,
     stand_in: Option<Arc<dyn Any + Send + Sync>>,
     sdk: SdkConfig,
 }
@@ -50,10 +53,11 @@ impl Context {
     /// Builds all clients for the Region that `config` names.
     pub async fn new(config: Config, clock: Clock) -> Self {
         let sdk = aws::sdk_config(&config.target_region).await;
-        Self::with_sdk(config, clock, sdk)
+        let metrics = Metrics::of(&config.actor, &config.environment);
+        Self { metrics, ..Self::with_sdk(config, clock, sdk) }
     }
 
-    /// Builds all clients over a given SDK configuration.
+    /// Builds all clients over a given SDK configuration; tells no figures.
     pub fn with_sdk(config: Config, clock: Clock, sdk: SdkConfig) -> Self {
         Self {
             store: Store::new(&sdk, &config.state_table),
@@ -65,6 +69,7 @@ impl Context {
             s3: S3::new(&sdk),
             executions: Executions::new(&sdk),
             topic: Topic::new(&sdk),
+            metrics: Metrics::off(),
             stand_in: None,
             config,
             clock,

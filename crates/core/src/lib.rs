@@ -8,6 +8,7 @@ pub mod config;
 pub mod context;
 pub mod error;
 pub mod lock;
+pub mod metrics;
 pub mod secrets;
 pub mod serve;
 pub mod store;

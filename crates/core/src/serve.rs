@@ -4,6 +4,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Env};
 use crate::context::Context;
 use crate::error::StepError;
+use crate::metrics::Unit;
 use aurora_restore_domain::outcome::StepOutput;
 use aurora_restore_domain::step::Step;
 use lambda_runtime::{LambdaEvent, service_fn};
@@ -33,6 +34,8 @@ where
         let context = context.as_ref().map_err(|failure| StepError::from(failure.clone()))?;
         let operation_id = operation_of(&event.payload);
         run(context, step, event.payload).await.inspect_err(|error| {
+            let dimensions = [("Step", step.as_str()), ("Reason", &error.name().to_string())];
+            context.metrics.tell(&dimensions, &[("Failures", Unit::Count, 1)], context.clock.now());
             tracing::error!(operation_id, %step, error_name = %error.name(), "{step} failed: {error}");
         })
     }))

@@ -15,6 +15,17 @@ pub enum Outcome {
     Skipped,
 }
 
+impl Outcome {
+    /// As it is serialised.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Waiting => "waiting",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
 /// Output of a step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StepOutput {

@@ -12,6 +12,7 @@ use aurora_restore_core::domain::plan::Plan;
 use aurora_restore_core::domain::request::Request;
 use aurora_restore_core::domain::sabotage::Sabotage;
 use aurora_restore_core::domain::step::Step;
+use aurora_restore_core::metrics::Unit;
 use aurora_restore_core::{Context, StepError};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -105,6 +106,9 @@ pub(crate) async fn conclude(
             }
             let saved = context.store.save(&mut operation, context.clock.now()).await;
             saved.map_err(|error| with_what_is_left(error, &operation))?;
+            let now = context.clock.now();
+            let dimensions = [("Step", step.as_str()), ("Outcome", answer.outcome.as_str())];
+            context.metrics.tell(&dimensions, &[("StepSeconds", Unit::Seconds, operation.seconds_in(step, now))], now);
             let progress = answer.progress.as_deref().unwrap_or_default();
             tracing::info!(%operation_id, %step, outcome = ?answer.outcome, wait_seconds, "{step}: {:?} {progress}", answer.outcome);
             Ok(StepOutput {

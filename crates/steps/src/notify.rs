@@ -18,6 +18,7 @@ use aurora_restore_core::domain::request::{parse, target_of};
 use aurora_restore_core::domain::sabotage::Sabotage;
 use aurora_restore_core::domain::step::Step;
 use aurora_restore_core::domain::timestamp;
+use aurora_restore_core::metrics::Unit;
 use aurora_restore_core::{Context, StepError};
 use serde_json::{Value, json};
 
@@ -302,5 +303,27 @@ async fn publish(
     let message = compose(operation, &config.environment, told, context.clock.now());
     let detail = json!({ "status": message.status, "subject": message.subject, "told_before": told });
     let call = context.topic.publish(&config.topic_arn, &config.environment, &message);
-    context.audited(trail, "sns:Publish", &config.topic_arn, detail, call).await
+    let message_id = context.audited(trail, "sns:Publish", &config.topic_arn, detail, call).await?;
+    if told != Some(operation.status) {
+        measure(context, operation, &message.json);
+    }
+    Ok(message_id)
+}
+
+/// The outcome as figures, once; how long a recovery took and how old its data is, for those that succeeded.
+fn measure(context: &Context, operation: &Operation, told: &Value) {
+    let now = context.clock.now();
+    let outcome = [("Outcome", operation.status.as_str())];
+    context.metrics.tell(&outcome, &[("Restores", Unit::Count, 1)], now);
+    if operation.status == Status::Succeeded {
+        let figure = |name, field: &str| Some((name, Unit::Seconds, told.get(field)?.as_u64()?));
+        let figures: Vec<_> = [
+            figure("RecoveryTimeSeconds", "recovery_time_seconds"),
+            figure("RecoveryPointAgeSeconds", "recovery_point_age_seconds"),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        context.metrics.tell(&[], &figures, now);
+    }
 }
