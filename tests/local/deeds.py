@@ -20,6 +20,11 @@ VARIABLE = [
 READ_KEY = ("DescribeKey", "Decrypt", "CreateGrant")
 WRITE_KEY = ("DescribeKey", "CreateGrant", "Decrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext", "ReEncryptFrom", "ReEncryptTo")
 OUR_TAGS = ("aurora-restore:managed", "aurora-restore:kind")
+# What RDS asks EC2 in the caller's name before it makes something in a VPC (AWS's "least privileges for RDS").
+NETWORK = (
+    "DescribeAccountAttributes", "DescribeAvailabilityZones", "DescribeInternetGateways", "DescribeSecurityGroups", "DescribeSubnets",
+    "DescribeVpcAttribute", "DescribeVpcs",
+)  # fmt: skip
 
 
 def of(call, world):
@@ -59,6 +64,10 @@ def rds(call, asked, world):
         if arn:
             for name in names:
                 yield f"kms:{name}", arn, {"kms:ViaService": f"rds.{region}.amazonaws.com"} | ({"kms:GrantIsForAWSResource": "true"} if name == "CreateGrant" else {})
+
+    def network():
+        for name in NETWORK:
+            yield f"ec2:{name}", "*", {"aws:RequestedRegion": call.region}
 
     def made(kind, name, tags):
         yield f"rds:{call.action}", rds_arn(call, kind, name), tags
@@ -115,6 +124,7 @@ def rds(call, asked, world):
         ):  # fmt: skip
             yield action, rds_arn(call, kind, name), tags
         yield action, snapshot, tags
+        yield from network()
         yield from key(READ_KEY, world.key_of(snapshot), call.region)
         yield from key(WRITE_KEY, asked.get("KmsKeyId"), call.region)
     elif call.action == "CreateDBInstance":
@@ -123,6 +133,7 @@ def rds(call, asked, world):
         group = world.subnet_group_of(cluster)
         for kind, name in (("cluster", cluster), ("pg", "default.aurora-postgresql15"), ("og", "default:aurora-postgresql-15"), ("subgrp", group or "default")):
             yield action, rds_arn(call, kind, name), tags
+        yield from network()
         yield from key(("DescribeKey", "Decrypt", "CreateGrant", "GenerateDataKey"), world.key_of(cluster), call.region)
     elif call.action == "DeleteDBClusterSnapshot":
         snapshot = rds_arn(call, "cluster-snapshot", asked["DBClusterSnapshotIdentifier"])
