@@ -114,7 +114,7 @@ format: ## put the code into its form
 
 clean: ## remove what was built and installed here
 	-@$(STACK) stop 2>/dev/null
-	rm -rf target .local
+	rm -rf target .local .aws-sam
 
 $(ASL_VALIDATOR):
 	@command -v npm >/dev/null || { echo "make check needs npm (Debian/Ubuntu: apt-get install npm; macOS: brew install node)" >&2; exit 1; }
