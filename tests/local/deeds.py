@@ -103,6 +103,12 @@ def rds(call, asked, world):
         yield action, asked["ResourceName"], tags_in(asked) | tags_on(asked["ResourceName"])
     elif call.action == "ModifyDBCluster":
         yield action, cluster, tags_on(cluster)
+        if asked.get("ManageMasterUserPassword"):
+            # RDS makes its secret, and opens the key for it, in the caller's name.
+            for name in ("CreateSecret", "TagResource"):
+                yield f"secretsmanager:{name}", rds_secret(call), {}
+            for name in ("DescribeKey", "GenerateDataKey", "Decrypt", "CreateGrant"):
+                yield f"kms:{name}", own_key(call), {"kms:ViaService": f"secretsmanager.{call.region}.amazonaws.com"}
     elif call.action == "DeleteDBInstance":
         yield action, instance, tags_on(instance)
     elif call.action == "DeleteDBCluster":
@@ -162,7 +168,17 @@ def own_key(call):
     return f"arn:aws:kms:{call.region}:{ACCOUNT}:key/KEY"
 
 
+def rds_secret(call):
+    """A secret of RDS's own; its name is random."""
+    return f"arn:aws:secretsmanager:{call.region}:{ACCOUNT}:secret:rds!cluster-UUID-??????"
+
+
 def secretsmanager(call, asked, _world):
+    if ":secret:rds!cluster-" in asked["SecretId"]:
+        of = f"arn:aws:rds:{call.region}:{ACCOUNT}:cluster:staging"
+        yield f"secretsmanager:{call.action}", rds_secret(call), {"aws:ResourceTag/aws:rds:primaryDBClusterArn": of}
+        yield "kms:Decrypt", own_key(call), {"kms:ViaService": f"secretsmanager.{call.region}.amazonaws.com"}
+        return
     yield f"secretsmanager:{call.action}", f"arn:aws:secretsmanager:{call.region}:{ACCOUNT}:secret:{asked['SecretId']}-??????", {}
     yield "kms:Decrypt", own_key(call), {"kms:ViaService": f"secretsmanager.{call.region}.amazonaws.com"}
 

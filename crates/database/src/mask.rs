@@ -5,7 +5,7 @@
 //! the script has run; one that does not, the script ended its transaction itself and has stayed in part.
 //! [`forget_masked`] removes the schema.
 
-use crate::connect::{Purpose, Session};
+use crate::connect::Purpose;
 use crate::error::{DatabaseError, is_transient};
 use crate::server::Server;
 use futures_util::StreamExt;
@@ -63,8 +63,7 @@ struct Attempt<'a> {
 /// `Script` with the statement's number and SQLSTATE, in which case nothing of it stays and it can run again;
 /// `ScriptSpoiled` when part of it has stayed, or when what has run is not what is there now.
 pub async fn mask(server: &Server, operation_id: &str, script: &MaskScript) -> Result<Option<u64>, DatabaseError> {
-    let session = Session::open(&server.endpoint, &script.database, &server.master, &server.trust, Purpose::Use);
-    let mut session = session.await?;
+    let mut session = server.session_for(&script.database, Purpose::Use).await?;
     let attempt = Attempt { operation_id, script, ended: AtomicU64::new(0) };
     let limit = Duration::from_secs(SCRIPT_MINUTES * 60);
     let ran = tokio::time::timeout(limit, attempt.run(&mut session.connection)).await;

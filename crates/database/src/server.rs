@@ -38,11 +38,16 @@ impl Server {
 
     /// Opens a session of the master, for what is done on PostgreSQL only.
     pub(crate) async fn session(&self, database: &str) -> Result<Session, DatabaseError> {
+        self.session_for(database, Purpose::Manage).await
+    }
+
+    /// The same, for somebody's own statements too.
+    pub(crate) async fn session_for(&self, database: &str, purpose: Purpose) -> Result<Session, DatabaseError> {
         if self.engine == Engine::MySql {
             let what = format!("{} is a MySQL, and this is done on PostgreSQL only", self.endpoint);
             return Err(DatabaseError::Unsupported { what });
         }
-        Session::open(&self.endpoint, database, &self.master, &self.trust, Purpose::Manage).await
+        Session::open(&self.endpoint, database, &self.master, &self.trust, purpose).await
     }
 }
 

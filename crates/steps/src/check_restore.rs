@@ -57,6 +57,13 @@ async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, St
         Decision::Fail(failure) => Err(failure.into()),
         Decision::CreateInstances(missing) => create(context, operation, &request, &plan, &missing).await,
         Decision::ResetMasterPassword => reset_master_password(context, operation, &request).await,
+        Decision::Protect => {
+            let call = context.rds.set_deletion_protection(id, true);
+            let detail = json!({ "deletion_protection": true });
+            context.mutate(operation, "rds:ModifyDBCluster", id.as_str(), detail, call).await?;
+            let progress = format!("deletion protection of cluster {id} is being turned on");
+            Ok(Answer::waiting(wait::change_seconds(0), progress))
+        }
         Decision::TryLogin => try_login(context, operation).await,
     }
 }

@@ -203,11 +203,7 @@ fn secret_invalid(problems: &[String]) -> StepError {
 ///
 /// # Errors
 /// Every problem that there is.
-pub(crate) fn desired(
-    request: &Request,
-    master: &str,
-    app: &AppCredentials,
-) -> Result<Desired, Vec<String>> {
+pub(crate) fn desired(request: &Request, master: &str, app: &AppCredentials) -> Result<Desired, Vec<String>> {
     let name = |text: &str| RoleName::try_from(text).map_err(|error| format!("'{text}' {error}"));
     let mut problems = Vec::new();
     let master = name(master);

@@ -117,11 +117,10 @@ async fn run(
     let call = async {
         let masked = opened.server.mask(operation.operation_id.as_str(), script).await;
         masked.map(|value| Called { value, request_id: None }).map_err(|error| {
-            let again = match &error {
-                DatabaseError::ScriptSpoiled { .. } => {
-                    "start a new operation, which restores the data as it was (a script leaves BEGIN, COMMIT and ROLLBACK to us)"
-                }
-                _ => "start again under the same operation_id",
+            let again = if matches!(error, DatabaseError::ScriptSpoiled { .. }) {
+                "start a new operation, which restores the data as it was (a script leaves BEGIN, COMMIT and ROLLBACK to us)"
+            } else {
+                "start again under the same operation_id"
             };
             let mut error = database::failed("mask the data", error);
             error.failure.next = Some(format!("mend the script, then {again}; until then only the master can log in"));

@@ -340,9 +340,9 @@ async fn credentials(context: &Context, request: &Request, observed: &mut Observ
                 observed.mysql_secret_problems.extend(problems);
             }
             Err(problems) => {
-                    let problems = problems.iter().map(|problem| format!("secret {app_name}: {problem}"));
-                    observed.secret_problems.extend(problems);
-                }
+                let problems = problems.iter().map(|problem| format!("secret {app_name}: {problem}"));
+                observed.secret_problems.extend(problems);
+            }
         },
         (_, Ok(_)) => {}
         (_, Err(problems)) => observed.secret_problems.extend(problems),

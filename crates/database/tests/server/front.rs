@@ -61,6 +61,7 @@ async fn hand_on(mut client: TcpStream, acceptor: TlsAcceptor, server: SocketAdd
     client.write_all(b"S").await?;
     let mut client = acceptor.accept(client).await?;
     let mut server = TcpStream::connect(server).await?;
-    (client.get_ref().0.set_nodelay(true)?, server.set_nodelay(true)?);
+    client.get_ref().0.set_nodelay(true)?;
+    server.set_nodelay(true)?;
     copy_bidirectional(&mut client, &mut server).await.map(drop)
 }

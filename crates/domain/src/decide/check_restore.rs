@@ -22,6 +22,8 @@ pub enum Decision {
     CreateInstances(Vec<PlannedInstance>),
     /// Set the master password to the secret's value, or let RDS make one: the restored cluster has production's.
     ResetMasterPassword,
+    /// Turn deletion protection on: an execution that was stopped may have had the last word on it.
+    Protect,
     /// Everything RDS can tell says ready; only a login proves it.
     TryLogin,
     /// It will never be.
@@ -123,6 +125,9 @@ pub fn decide(
         let progress = format!("the master password of cluster {id} is pending");
         return Decision::Wait { seconds: wait::change_seconds(elapsed_seconds), progress };
     }
+    if plan.settings.deletion_protection && !cluster.deletion_protection {
+        return Decision::Protect;
+    }
     Decision::TryLogin
 }
 
@@ -135,6 +140,21 @@ mod tests {
     fn next(cluster: Option<&Cluster>, instances: &[Instance], is_reset: bool) -> Decision {
         let password = Password { is_managed: false, is_reset };
         decide(&fixtures::plan(), cluster, instances, &fixtures::operation_id(), password, 0)
+    }
+
+    #[test]
+    fn protection_is_as_planned() {
+        let instances = [fixtures::instance("staging-1"), fixtures::instance("staging-2")];
+        let open = Cluster { deletion_protection: false, ..fixtures::restored() };
+        let mut plan = fixtures::plan();
+        let next = |plan: &Plan| {
+            let password = Password { is_managed: false, is_reset: true };
+            decide(plan, Some(&open), &instances, &fixtures::operation_id(), password, 0)
+        };
+        plan.settings.deletion_protection = true;
+        assert_eq!(next(&plan), Decision::Protect);
+        plan.settings.deletion_protection = false;
+        assert_eq!(next(&plan), Decision::TryLogin);
     }
 
     #[test]

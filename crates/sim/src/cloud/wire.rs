@@ -261,7 +261,17 @@ pub fn respond(call: &Call, reply: &Result<Reply, Fault>, request_id: &str) -> H
                 escape(&fault.message)
             ),
         ),
-        (Err(fault), false) => (fault.status, json!({ "__type": fault.code, "message": fault.message }).to_string()),
+        (Err(fault), false) => {
+            let mut body = json!({ "__type": fault.code, "message": fault.message });
+            // DynamoDB tells why in the message and in a list, one for each item.
+            if let Some((_, list)) =
+                fault.message.split_once("specific reasons [").filter(|_| fault.code == "TransactionCanceledException")
+            {
+                let codes = list.trim_end_matches(']').split(", ");
+                body["CancellationReasons"] = codes.map(|code| json!({ "Code": code })).collect();
+            }
+            (fault.status, body.to_string())
+        }
     };
     // Every status above is one.
     let Ok(status) = StatusCode::try_from(status) else {
