@@ -368,9 +368,13 @@ def install_changes(cloud):
             cluster.pending_modified_values = {"MasterUserPassword": "****"}
             answer.pending_modified_values = cluster.pending_modified_values
             half = cloud.pace["master_password"] / 2
-            cloud.later(half, lambda: setattr(cluster, "status", "resetting-master-credentials"))
-            cloud.later(2 * half, lambda: password_done(cluster, password))
+            cloud.later(half, lambda: password_begun(cluster, password, half))
         return answer
+
+    def password_begun(cluster, password, half):
+        # One after the other: two timers of a busy machine may run in either order, and the cluster would stay in this state.
+        cluster.status = "resetting-master-credentials"
+        cloud.later(half, lambda: password_done(cluster, password))
 
     def password_done(cluster, password):
         cloud.servers(cluster).set_master_password(cluster.db_cluster_resource_id, cluster.master_username, password)
