@@ -170,9 +170,9 @@ fn success(operation: &Operation, now: Instant, lines: &mut Vec<String>) {
         lines.push(format!("Masked by    {}{state}", names(&scripts).join(", ")));
     }
     if let Some(users) = &operation.users {
-        let what = |user: &DeclaredState| match user.limits {
-            Some(_) => format!("{} ({}, limited)", user.role, user.profile),
-            None => format!("{} ({})", user.role, user.profile),
+        let what = |user: &DeclaredState| {
+            let limited = if user.limited { ", limited" } else { "" };
+            format!("{} ({}{limited})", user.role, user.profile)
         };
         let declared: Vec<_> = users.declared.iter().map(what).collect();
         lines.push(format!("Users        {}", declared.join(", ")));

@@ -5,7 +5,6 @@ use crate::ids::OperationId;
 use crate::outcome::Outcome;
 use crate::plan::{ClusterSettings, Plan};
 use crate::request::{InstanceSpec, Request};
-use crate::roles::Limits;
 use crate::step::Step;
 use crate::{Instant, timestamp};
 use serde::{Deserialize, Serialize};
@@ -228,9 +227,9 @@ pub struct DeclaredState {
     pub role: String,
     /// `read-write`, `read-only`, `devops` or `custom`.
     pub profile: String,
-    /// Where it may do it, if not everywhere.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub limits: Option<Limits>,
+    /// Whether the request limits it to databases or schemas, which stand there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub limited: bool,
 }
 
 /// What verify-restore found.

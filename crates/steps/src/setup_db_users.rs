@@ -91,7 +91,7 @@ fn state(report: SetupReport) -> UsersState {
                 key: user.key,
                 role: user.role.to_string(),
                 profile: user.profile.as_str().to_owned(),
-                limits: (!user.limits.is_none()).then_some(user.limits),
+                limited: !user.limits.is_none(),
             })
             .collect(),
         locked: report.locked,

@@ -2,7 +2,9 @@
 -- $2 kind, $3 privilege, $4 schema or null for all, side by side), by grantor; and, with no role, what everybody may write,
 -- read and connect to. Only what was granted by name: the defaults give rights to owners and to PUBLIC alone, CONNECT
 -- among them. What belongs to an extension is left to the extension.
-WITH schemas AS (
+WITH wanted AS MATERIALIZED (
+    SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS w (role, kind, privilege, schema)
+), schemas AS (
     SELECT n.oid, n.nspname, n.nspacl, n.nspowner,
            CASE o.rolname WHEN 'pg_database_owner' THEN d.datdba ELSE n.nspowner END AS owner
     FROM pg_namespace n
@@ -39,21 +41,26 @@ WITH schemas AS (
                       WHERE e.classid = 'pg_proc'::regclass AND e.objid = p.oid AND e.deptype = 'e')
 )
 SELECT DISTINCT g.rolname::text AS role, o.kind, o.schema::text, a.privilege_type,
-       CASE WHEN o.columns THEN 'columns' WHEN w.role IS NULL THEN 'right' ELSE 'grant option' END AS extent,
+       CASE WHEN o.columns THEN 'columns' WHEN w.wanted THEN 'grant option' ELSE 'right' END AS extent,
        b.rolname::text AS grantor
-FROM objects o
+-- Objects with the same rights are looked at once: there may be many.
+FROM (SELECT DISTINCT * FROM objects) o
 CROSS JOIN LATERAL aclexplode(o.acl) a
 JOIN pg_roles b ON b.oid = CASE a.grantor WHEN o.grantor THEN o.owner ELSE a.grantor END
 LEFT JOIN pg_roles g ON g.oid = a.grantee
-LEFT JOIN unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS w (role, kind, privilege, schema)
-    ON w.role = g.rolname AND w.kind = o.kind AND w.privilege = a.privilege_type AND NOT o.columns
-       AND (w.schema IS NULL OR w.schema = o.schema)
+-- As IN, which the server looks up in a table of hashes whatever it makes of the numbers: there may be many.
+CROSS JOIN LATERAL (
+    SELECT coalesce(
+        (g.rolname::text, o.kind, a.privilege_type) IN (SELECT role, kind, privilege FROM wanted WHERE schema IS NULL)
+        OR (g.rolname::text, o.kind, a.privilege_type, o.schema::text)
+            IN (SELECT role, kind, privilege, schema FROM wanted WHERE schema IS NOT NULL), false) AS wanted
+) w
 WHERE CASE a.grantee
       WHEN 0 THEN (o.kind, a.privilege_type) IN (
           ('database', 'CREATE'), ('schema', 'CREATE'), ('table', 'INSERT'), ('table', 'UPDATE'), ('table', 'DELETE'),
           ('table', 'TRUNCATE'), ('table', 'TRIGGER'), ('sequence', 'USAGE'), ('sequence', 'UPDATE'),
           ('database', 'CONNECT'), ('table', 'SELECT'))
-      ELSE g.rolname = ANY ($5::text[]) AND a.grantee <> o.owner AND (w.role IS NULL OR a.is_grantable)
+      ELSE g.rolname = ANY ($5::text[]) AND a.grantee <> o.owner AND (o.columns OR NOT w.wanted OR a.is_grantable)
           -- What one of them handed on goes together with its grant option.
           AND (a.grantor = o.grantor OR b.rolname <> ALL ($5::text[]))
       END

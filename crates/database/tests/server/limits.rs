@@ -169,7 +169,6 @@ async fn give_too_much(server: &TestServer) {
         sql.push("GRANT CREATE ON SCHEMA public, sales TO PUBLIC".to_owned());
         server.run(database, &sql.join("; ")).await;
     }
-    server.run("shop", "GRANT shop_owner TO reporting; GRANT pg_read_all_data TO loader").await;
 }
 
 #[tokio::test]

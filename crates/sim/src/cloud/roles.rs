@@ -279,3 +279,58 @@ fn set(attributes: &mut Attributes, attribute: Attribute) {
         Attribute::NoExpiry => attributes.expires = false,
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use aurora_restore_domain::roles::{Access, Grant, InheritedLogins, Limits, Profile, describe, diff};
+
+    fn only(names: &[&str]) -> Scope {
+        Scope::only(names.iter().map(|name| (*name).to_owned()))
+    }
+
+    fn user(profile: Profile, databases: Scope, schemas: Scope, grants: Vec<Grant>) -> DeclaredUser {
+        let limits = Limits { databases, schemas };
+        DeclaredUser::new("readonly_user", "readonly_user", Access { profile, grants, limits }).unwrap()
+    }
+
+    /// What is left to do, first and after each of two runs.
+    fn runs(roles: &mut Roles, user: DeclaredUser) -> [Vec<String>; 2] {
+        let master = RoleName::try_from("master").unwrap();
+        let desired = Desired::new(&master, vec![user], InheritedLogins::Lock, BTreeSet::new()).unwrap();
+        let password = |_: &RoleName| Some("p".to_owned());
+        [(), ()].map(|()| {
+            let changes = diff(&desired, &roles.observe(&desired, password));
+            roles.apply(&changes, false, password);
+            roles.apply(&changes, true, password);
+            describe(&changes)
+        })
+    }
+
+    #[test]
+    fn one_run_is_enough_whatever_is_declared() {
+        let insert =
+            Grant { on: ObjectKind::Table, schemas: only(&[SCHEMA]), privileges: BTreeSet::from([Privilege::Insert]) };
+        let declared = [
+            user(Profile::ReadOnly, Scope::ALL, Scope::ALL, vec![]),
+            user(Profile::ReadOnly, Scope::ALL, only(&[SCHEMA]), vec![]),
+            user(Profile::Devops, only(&[DATABASE]), only(&["elsewhere"]), vec![]),
+            user(Profile::Custom, Scope::ALL, Scope::ALL, vec![insert]),
+            user(Profile::ReadWrite, only(&["elsewhere"]), Scope::ALL, vec![]),
+            user(Profile::ReadWrite, Scope::ALL, Scope::ALL, vec![]),
+        ];
+        // Each takes over from the one before.
+        let mut roles = Roles::of_production("m").unwrap();
+        for user in declared {
+            let words = format!("{user:?}");
+            let [first, second] = runs(&mut roles, user);
+            assert!(!first.is_empty() && second.is_empty(), "{words}: {first:#?} {second:#?}");
+        }
+        let mut roles = Roles::of_production("m").unwrap();
+        let [first, _] = runs(&mut roles, user(Profile::ReadOnly, Scope::ALL, only(&[SCHEMA]), vec![]));
+        let later =
+            "grant SELECT on each table that app_owner makes later in schema public to readonly_user (database app)";
+        assert!(first.iter().any(|change| change == later), "{first:#?}");
+    }
+}
