@@ -43,16 +43,26 @@ impl Kind {
     }
 }
 
+const SHORT_LENGTH: usize = 10;
+
 /// First ten hex digits of the operation id's SHA-256.
 pub fn short(operation_id: &OperationId) -> String {
     let mut digest = hex::encode(Sha256::digest(operation_id.as_str().as_bytes()));
-    digest.truncate(10);
+    digest.truncate(SHORT_LENGTH);
     digest
 }
 
 /// Name of this operation's copy: `<target>-copy-<short>`.
 pub fn copy_id(target: &ClusterId, operation_id: &OperationId) -> SnapshotId {
     suffixed(target, &format!("copy-{}", short(operation_id)))
+}
+
+/// Whether a copy of this name was made for `target`: several may restore the same source.
+pub fn is_copy_for(target: &ClusterId, id: &str) -> bool {
+    let (room, word) = (63 - "copy-".len() - SHORT_LENGTH - 1, "-copy-");
+    let stem: String = target.as_str().chars().take(room).collect();
+    let rest = id.strip_prefix(stem.trim_end_matches('-')).and_then(|rest| rest.strip_prefix(word));
+    rest.is_some_and(|rest| !rest.is_empty() && rest.chars().all(|c| c.is_ascii_alphanumeric()))
 }
 
 /// Name of the final snapshot of the cluster that this operation replaces: `<target>-final-<short>`.
@@ -92,6 +102,11 @@ mod tests {
     fn names_follow_from_target_and_operation() {
         let target = ClusterId::try_from("staging").unwrap();
         let one = OperationId::try_from("nightly-2026-11-21").unwrap();
+        for name in ["staging", "staging-copy", &"a".repeat(60), &format!("{}-b", "a".repeat(46))] {
+            let of = ClusterId::try_from(name).unwrap();
+            assert!(is_copy_for(&of, copy_id(&of, &one).as_str()), "{name}");
+            assert_eq!(is_copy_for(&target, copy_id(&of, &one).as_str()), of == target, "{name}");
+        }
         let two = OperationId::try_from("nightly-2026-11-22").unwrap();
         assert_eq!(copy_id(&target, &one), copy_id(&target, &one));
         assert_ne!(copy_id(&target, &one), copy_id(&target, &two));

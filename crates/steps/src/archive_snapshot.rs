@@ -32,7 +32,14 @@ async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, St
     // A copy keeps the id of the cluster that its source was taken of.
     let now = context.clock.now();
     let snapshots = context.rds.snapshots_of(&request.source_cluster_id).await?;
-    let decision = decide(&snapshots, &plan.source_cluster_arn, &operation.operation_id, request.retention, now);
+    let decision = decide(
+        &snapshots,
+        &plan.source_cluster_arn,
+        &request.target_cluster_id,
+        &operation.operation_id,
+        request.retention,
+        now,
+    );
 
     if let Some(copy) = decision.archive.as_ref().filter(|copy| !copy.tags.contains_key(TAG_ARCHIVED)) {
         let day: String = timestamp(now).chars().take(10).collect();

@@ -3,13 +3,13 @@
 
 use crate::Instant;
 use crate::cloud::Snapshot;
-use crate::ids::OperationId;
-use crate::naming::TAG_SOURCE;
+use crate::ids::{ClusterId, OperationId};
+use crate::naming::{TAG_SOURCE, is_copy_for};
 use crate::request::Retention;
 use crate::sabotage::Sabotage;
 use crate::status::{Class, snapshot as class};
 
-/// What to do with our copies of one source.
+/// What to do with our copies of one source for one target: another target's restore may be about to use its own.
 #[derive(Debug, PartialEq)]
 pub struct Decision {
     /// This operation's copy, to be tagged as archived; `None` when it has none.
@@ -24,6 +24,7 @@ pub struct Decision {
 pub fn decide(
     snapshots: &[Snapshot],
     source_cluster_arn: &str,
+    target: &ClusterId,
     operation_id: &OperationId,
     retention: Retention,
     now: Instant,
@@ -31,6 +32,7 @@ pub fn decide(
     let ours = |snapshot: &&Snapshot| {
         Sabotage::RetentionTakesWhatIsNotOurs.is_on()
             || snapshot.is_our_copy()
+                && is_copy_for(target, &snapshot.id)
                 && snapshot.tags.get(TAG_SOURCE).is_some_and(|source| source == source_cluster_arn)
     };
     let mut copies: Vec<&Snapshot> = snapshots.iter().filter(ours).collect();
@@ -72,7 +74,7 @@ mod tests {
 
     fn copy(id: &str, days_old: i64) -> Snapshot {
         let mut copy = fixtures::copy();
-        copy.id = id.into();
+        copy.id = format!("staging-copy-{id}");
         copy.created_at = Some(NOW - time::Duration::days(days_old));
         copy.tags.insert(TAG_OPERATION.into(), format!("operation-of-{id}"));
         copy
@@ -80,14 +82,19 @@ mod tests {
 
     fn run(snapshots: &[Snapshot], copies: u32, days: u32) -> (Vec<String>, Vec<String>) {
         let retention = Retention { copies, days };
-        let decision = decide(snapshots, fixtures::SOURCE_ARN, &fixtures::operation_id(), retention, NOW);
-        (decision.keep, decision.remove.into_iter().map(|copy| copy.id).collect())
+        let (target, operation_id) = (ClusterId::try_from("staging").unwrap(), fixtures::operation_id());
+        let decision = decide(snapshots, fixtures::SOURCE_ARN, &target, &operation_id, retention, NOW);
+        let short = |id: String| id.trim_start_matches("staging-copy-").to_owned();
+        (
+            decision.keep.into_iter().map(short).collect(),
+            decision.remove.into_iter().map(|copy| short(copy.id)).collect(),
+        )
     }
 
     #[test]
     fn the_newest_stay_and_the_oldest_go_first() {
         let all = [copy("c", 3), fixtures::copy(), copy("a", 1), copy("b", 2)];
-        let this = fixtures::copy().id;
+        let this = "1".to_owned();
         assert_eq!(run(&all, 2, 0), (vec![this.clone(), "a".into()], vec!["c".into(), "b".into()]));
         assert_eq!(run(&all, 1, 3), (vec![this, "a".into(), "b".into()], vec!["c".into()]));
     }
@@ -100,7 +107,10 @@ mod tests {
         other_source.tags.insert(TAG_SOURCE.into(), "arn:aws:rds:us-east-1:1:cluster:other".into());
         let mut final_snapshot = copy("final", 100);
         final_snapshot.tags.insert(crate::naming::TAG_KIND.into(), "cluster".into());
-        let (keep, remove) = run(&[untagged, other_source, final_snapshot, fixtures::copy()], 1, 0);
+        // One that another target's restore has just made, and is about to restore from.
+        let mut other_target = copy("other-target", 0);
+        other_target.id = "rehearsal-copy-0123456789".into();
+        let (keep, remove) = run(&[untagged, other_source, final_snapshot, other_target, fixtures::copy()], 1, 0);
         assert_eq!((keep.len(), remove.len()), (1, 0));
     }
 
@@ -108,8 +118,8 @@ mod tests {
     fn the_one_restored_from_stays_even_if_newer_ones_exist() {
         let mut this = fixtures::copy();
         this.created_at = Some(NOW - time::Duration::days(9));
-        let (keep, remove) = run(&[this.clone(), copy("a", 1), copy("b", 2)], 1, 0);
-        assert_eq!((keep, remove), (vec!["a".to_string(), this.id], vec!["b".to_string()]));
+        let (keep, remove) = run(&[this, copy("a", 1), copy("b", 2)], 1, 0);
+        assert_eq!((keep, remove), (vec!["a".to_string(), "1".to_string()], vec!["b".to_string()]));
     }
 
     #[test]
