@@ -83,7 +83,7 @@ def test_nothing_shows_a_secret(done):
 @pytest.mark.seed(engine=MYSQL)
 def test_a_second_night_and_what_is_refused(world):
     """Masking is refused before anything is touched; the next restore replaces the last one and changes its users anew."""
-    refused = world.run({"masking": {"scripts": "s3://bucket/mask/"}}, name="masked")
+    refused = world.run({"masking": {"scripts": "s3://masking-scripts/masks/"}}, name="masked")
     whole.check_failure(world, refused, "InvalidRequest", "Preflight", "masking: takes an Aurora PostgreSQL cluster")
     first = world.run({}, name="night-1")
     assert first.status == "SUCCEEDED", first.cause
