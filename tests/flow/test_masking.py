@@ -80,8 +80,8 @@ def test_a_script_that_fails_keeps_everybody_out(world):
 def test_a_function_killed_after_a_commit_masks_once(world):
     """Killed between the script's commit and its record: the mark in the database says that it has run."""
     put(world, {"masks/app/010-twice.sql": "UPDATE hr.employees SET salary = salary * 2"})
-    # The writes before: the step begun, the logins' lock announced and done, the script claimed and announced.
-    world.stack.fault(service="dynamodb", action="TransactWriteItems", caller="setup-db-users", delay=3, skip=5)
+    # The writes before: the step begun and claimed, the logins' lock announced and done, the script claimed and announced.
+    world.stack.fault(service="dynamodb", action="TransactWriteItems", caller="setup-db-users", delay=3, skip=6)
     arn = world.start(REQUEST, name="killed-mask")
     checks.wait_for(lambda: any(r["action"] == "database:Mask" and r["phase"] == "finished" for r in world.audit("killed-mask")), 60)
     world.stack.kill_function("setup-db-users")
@@ -158,6 +158,14 @@ def test_a_script_added_later_closes_the_database_again(world):
     assert second.error == "DatabaseRejected" and "script app/030-more.sql failed at statement 1" in second.message, second.cause
     assert world.login(user["username"], user["password"]) is not None
     assert not second.item["masking"]["done"] and [script["name"] for script in second.item["masking"]["scripts"]] == ORDER
+
+
+def test_a_script_without_a_database(world):
+    """RDS's own secret names no database: a script at the top would run where nothing is."""
+    put(world, {"masks/010-top.sql": "SELECT 1"})
+    run = world.run({**REQUEST, "manage_master_user_password": True}, name="top")
+    words = ("010-top.sql is in no folder", "takes DATABASE/010-top.sql")
+    whole.check_failure(world, run, "InvalidRequest", "Preflight", *words, left=("target cluster staging was not touched",))
 
 
 @pytest.mark.parametrize(

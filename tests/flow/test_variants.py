@@ -152,6 +152,13 @@ def test_rds_makes_the_master_password(world):
         assert password not in text
 
 
+def test_a_key_for_rds_secret_that_is_not_there(world):
+    """Found out before the old cluster is gone."""
+    run = world.run({"manage_master_user_password": True, "master_user_secret_kms_key_id": "alias/nobodys"})
+    words = ("master_user_secret_kms_key_id: got 'alias/nobodys'; takes a key or alias that exists in us-west-2",)
+    whole.check_failure(world, run, "InvalidRequest", "Preflight", *words, left=("target cluster staging was not touched",))
+
+
 def test_the_final_snapshot_is_declined_in_words(world):
     """`skip_final_snapshot` deletes without one; protection can be declined too, and archiving switched off."""
     run = world.run({"skip_final_snapshot": True, "deletion_protection": False, "archive_snapshot": False})

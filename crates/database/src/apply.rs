@@ -94,14 +94,16 @@ async fn version(connection: &mut PgConnection) -> Result<ServerVersion, Databas
     Ok(ServerVersion(version.0.unsigned_abs()))
 }
 
-/// Ends the sessions of a login that is locked by now, and waits for their end where the server can (since 14).
+/// Ends the sessions of a login, but our own, and waits for their end where the server can (since 14).
 async fn end_sessions(
     connection: &mut PgConnection,
     version: ServerVersion,
     role: &RoleName,
 ) -> Result<(), DatabaseError> {
-    const END: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1";
-    const END_AND_WAIT: &str = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = $1";
+    const END: &str =
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1 AND pid <> pg_backend_pid()";
+    const END_AND_WAIT: &str = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity \
+        WHERE usename = $1 AND pid <> pg_backend_pid()";
     let query = if version.major() >= 14 { END_AND_WAIT } else { END };
     sqlx::query(query)
         .bind(role.as_str())

@@ -8,8 +8,8 @@ use aurora_restore_core::aws::{Called, s3::Object};
 use aurora_restore_core::domain::decide::mask::{Decision, Script, database_of, decide};
 use aurora_restore_core::domain::failure::{ErrorName, Failure};
 use aurora_restore_core::domain::operation::{MaskedScript, Operation};
-use aurora_restore_core::domain::request::{Masking, Scripts};
-use aurora_restore_core::domain::roles::{closing, describe};
+use aurora_restore_core::domain::request::{Masking, Request, Scripts};
+use aurora_restore_core::domain::roles::{RoleChange, closing, describe};
 use aurora_restore_core::domain::sabotage::Sabotage;
 use aurora_restore_core::domain::{Instant, seconds_between, sha256_hex, shorten, timestamp};
 use aurora_restore_core::{Context, StepError};
@@ -36,12 +36,18 @@ pub(crate) async fn mask(
 ) -> Result<Option<Answer>, StepError> {
     let began = context.clock.now();
     let scripts = scripts(context, masking, &opened.master_database).await?;
-    let known: Vec<Script> =
-        scripts.iter().map(|script| Script { name: script.name.clone(), sha256: script.sha256.clone() }).collect();
+    let known = |script: &MaskScript| Script {
+        name: script.name.clone(),
+        sha256: script.sha256.clone(),
+        database: script.database.clone(),
+    };
+    let known: Vec<Script> = scripts.iter().map(known).collect();
     let state = operation.masking.get_or_insert_default();
     if matches!(decide(&known, &state.scripts), Decision::Run(_)) {
         // Also for scripts that were added after an earlier execution had set the users up.
         state.done = false;
+        // A claim, as before each script: a late function locks nobody out whom another has set up meanwhile.
+        context.store.save(operation, context.clock.now()).await?;
         close(context, operation, opened).await?;
     }
     let mut ran = 0;
@@ -80,10 +86,14 @@ fn is_late(began: Instant, now: Instant) -> bool {
 async fn close(context: &Context, operation: &Operation, opened: &Opened) -> Result<(), StepError> {
     let Opened { server, desired, passwords, .. } = opened;
     let endpoint = server.endpoint().to_string();
-    for _ in 0..ROUNDS_AT_MOST {
+    for round in 0..ROUNDS_AT_MOST {
         let observed =
             server.observe(desired, passwords).await.map_err(|error| database::failed("look at the roles", error))?;
-        let changes = closing(desired, &observed);
+        let mut changes = closing(desired, &observed);
+        // Opened with production's password before it was reset, perhaps; the next may be a person with the new one.
+        if round == 0 && observed.role(&observed.master).is_some_and(|role| role.has_sessions) {
+            changes.push(RoleChange::EndSessions { role: observed.master.clone() });
+        }
         if changes.is_empty() || Sabotage::MaskWhileOpen.is_on() {
             return Ok(());
         }
@@ -137,6 +147,26 @@ async fn run(
         finished_at: timestamp(context.clock.now()),
     });
     context.store.save(operation, context.clock.now()).await
+}
+
+/// Whether the scripts can run, as far as can be told before there is a cluster.
+///
+/// # Errors
+/// As [`scripts`].
+pub(crate) async fn preflight(context: &Context, request: &Request, masking: &Masking) -> Result<(), StepError> {
+    let scripts = scripts(context, masking, "").await?;
+    let nowhere = scripts.iter().find(|script| script.database.is_empty());
+    match (nowhere, &request.managed_master) {
+        (Some(script), Some(_)) => Err(Failure::new(
+            ErrorName::InvalidRequest,
+            format!(
+                "masking.scripts: {} is in no folder, and RDS's secret for a managed master password names no database for it; takes DATABASE/{}",
+                script.name, script.name
+            ),
+        )
+        .into()),
+        (Some(_) | None, _) => Ok(()),
+    }
 }
 
 /// Every script, in the order of their names.

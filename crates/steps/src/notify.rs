@@ -149,6 +149,7 @@ async fn tell_of_refusal(
     if !is_told {
         let may_be_told = told.is_some() || told_there.is_some();
         publish(context, &refused, &trail, may_be_told.then_some(Status::Failed)).await?;
+        measure(context, &refused, &Value::Null);
     }
     Ok(StepOutput {
         operation_id: known.operation_id.clone(),
@@ -189,6 +190,10 @@ async fn work(context: &Context, operation: &mut Operation, failed: Option<Faile
         failed.message = format!("{} {note}", failed.message);
     }
     close(context, operation, outcome, failed, is_repeat).await?;
+    if told != Some(operation.status) {
+        // Before it is told: what repeats a message that did not go out counts nothing twice, and nothing is lost.
+        measure(context, operation, &compose(operation, &context.config.environment, told, context.clock.now()).json);
+    }
     context.store.release_lock(operation).await?;
     let message_id = publish(context, operation, operation, told).await?;
     if let Some(notification) = &mut operation.notification {
@@ -304,9 +309,6 @@ async fn publish(
     let detail = json!({ "status": message.status, "subject": message.subject, "told_before": told });
     let call = context.topic.publish(&config.topic_arn, &config.environment, &message);
     let message_id = context.audited(trail, "sns:Publish", &config.topic_arn, detail, call).await?;
-    if told != Some(operation.status) {
-        measure(context, operation, &message.json);
-    }
     Ok(message_id)
 }
 

@@ -11,8 +11,9 @@ use aurora_restore_core::domain::cloud::{Cluster, Instance, Snapshot};
 use aurora_restore_core::domain::decide::preflight::{
     KeyLook, Observed, decide, draft, instances_to_create, key_to_look_at,
 };
+use aurora_restore_core::domain::engine::Engine;
 use aurora_restore_core::domain::failure::{ErrorName, Failure};
-use aurora_restore_core::domain::guards::Blueprint;
+use aurora_restore_core::domain::guards::{Blueprint, unusable_key};
 use aurora_restore_core::domain::ids::OperationId;
 use aurora_restore_core::domain::lock::{self, Lock, Owner};
 use aurora_restore_core::domain::naming;
@@ -102,12 +103,13 @@ async fn open(
     }
     if known.request.as_ref().is_some_and(|asked| !asked.has_the_plan_of(request)) {
         return Err(takes_new(
-            "which was started for another restore (only verify, users, logins, retention and archive may change, not masking)",
+            "which was started for another restore (only verify, users, logins, retention and archive may change, not masking, and with masking not the inherited logins)",
         )
         .into());
     }
     if known.status == Status::Running && known.execution_arn == execution_arn {
-        return Ok(known);
+        // By hand, what may be mended may be mended between two invocations too.
+        return Ok(Operation { request: Some(request.clone()), ..known });
     }
     if known.status == Status::Running && !is_over(context, known.execution_arn.as_deref()).await? {
         let driver = known.execution_arn.as_deref().unwrap_or("a person, step by step");
@@ -158,9 +160,9 @@ async fn work(context: &Context, operation: &mut Operation, request: &Request) -
     let plan = match &operation.plan {
         Some(plan) => {
             if let Some(masking) = &request.masking {
-                mask::scripts(context, masking, "").await?;
+                mask::preflight(context, request, masking).await?;
             }
-            look_at_credentials_again(context, request).await?;
+            look_at_credentials_again(context, request, plan).await?;
             plan.clone()
         }
         None => make_plan(context, operation, request).await?,
@@ -179,12 +181,20 @@ async fn work(context: &Context, operation: &mut Operation, request: &Request) -
 }
 
 /// The request may declare other users than when the plan was made, and the secrets may hold others.
-async fn look_at_credentials_again(context: &Context, request: &Request) -> Result<(), StepError> {
+async fn look_at_credentials_again(context: &Context, request: &Request, plan: &Plan) -> Result<(), StepError> {
     let mut observed = Observed::default();
+    if request.managed_master.is_some() {
+        // The master's name is asked of the snapshot, since no secret says it yet.
+        observed.snapshots = snapshots(context, request).await?;
+    }
     credentials(context, request, &mut observed).await?;
-    match observed.secret_problems.is_empty() {
+    let mut problems = observed.secret_problems;
+    if Engine::of(&plan.snapshot.engine) == Some(Engine::MySql) {
+        problems.extend(observed.mysql_secret_problems);
+    }
+    match problems.is_empty() {
         true => Ok(()),
-        false => Err(Failure::new(ErrorName::InvalidRequest, observed.secret_problems.join("; "))
+        false => Err(Failure::new(ErrorName::InvalidRequest, problems.join("; "))
             .next("mend the secret or 'users', then start again under the same operation_id")
             .into()),
     }
@@ -224,10 +234,17 @@ async fn observe(context: &Context, operation: &Operation, request: &Request) ->
         observed.ground = Some(ground::look(context, &Blueprint::of(&draft)).await?);
     }
     credentials(context, request, &mut observed).await?;
+    if let Some(id) = request.managed_master.as_ref().and_then(|managed| managed.kms_key_id.as_ref()) {
+        let failure = match context.kms.key(id).await? {
+            None => Some(format!("takes a key or alias that exists in {}", request.target_region)),
+            Some(key) => unusable_key(id, Some(&key)).map(|failure| failure.what),
+        };
+        observed.secret_problems.extend(failure.map(|why| format!("master_user_secret_kms_key_id: got '{id}'; {why}")));
+    }
     if let Some(masking) = &request.masking {
         // Read whole, as setup-db-users will: hours from now, with the old cluster gone, is too late to find them missing.
-        match mask::scripts(context, masking, "").await {
-            Ok(_) => {}
+        match mask::preflight(context, request, masking).await {
+            Ok(()) => {}
             Err(error) if error.name() == ErrorName::InvalidRequest => {
                 observed.script_problems.push(error.failure.what)
             }

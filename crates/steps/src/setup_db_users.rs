@@ -94,9 +94,9 @@ fn state(report: SetupReport) -> UsersState {
                 limited: !user.limits.is_none(),
             })
             .collect(),
-        locked: report.locked,
-        left: report.left,
+        locked: shorten(&report.locked, CHANGES_MAX),
+        left: shorten(&report.left, CHANGES_MAX),
         changes: shorten(&report.changes, CHANGES_MAX),
-        notes: report.notes,
+        notes: shorten(&report.notes, CHANGES_MAX),
     }
 }

@@ -4,7 +4,7 @@ use crate::support::{MASTER, TestServer, declare, name};
 use aurora_restore_database::{
     DatabaseError, ErrorClass, MaskScript, apply, forget_masked, mask, observe, setup_users, try_login,
 };
-use aurora_restore_domain::roles::{closing, describe, diff};
+use aurora_restore_domain::roles::{RoleChange, closing, describe, diff};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -211,6 +211,11 @@ async fn users_are_out_until_they_are_set_up() {
     login().await.unwrap();
     // A session that outlives the lock: its function was killed before it could end it.
     let mut session = server.session("app_user", "a", "shop").await.unwrap();
+    // And one of the master from before its password was reset.
+    let mut masters = server.session(MASTER, crate::support::MASTER_PASSWORD, "shop").await.unwrap();
+    let end = [RoleChange::EndSessions { role: name(MASTER) }];
+    apply(&server.server(), &end, &passwords).await.unwrap();
+    assert!(crate::support::execute(&mut masters, "SELECT 1").await.is_err(), "all but the one that ends them");
     server.run("shop", "ALTER ROLE app_user NOLOGIN").await;
     let observed = observe(&server.server(), &desired, &passwords).await.unwrap();
     let changes = closing(&desired, &observed);

@@ -30,13 +30,21 @@ impl Account {
         PREFIXES.iter().any(|prefix| user.starts_with(prefix))
     }
 
-    /// Whether AWS documents this account or it is the server's. A login that [`Account::is_servers_own`] only by its
+    /// Whether AWS documents this login or it is the server's; its roles are locked and cannot log in. A login that [`Account::is_servers_own`] only by its
     /// prefix deserves a note.
     pub fn is_known(&self) -> bool {
-        const LOGINS: [&str; 5] = ["rdsadmin", "rdsrepladmin", "rdsproxyadmin", "rdstopmgr", "rdswriteforwarduser"];
-        let user = self.user.to_ascii_lowercase();
-        self.is_servers_own()
-            && (!user.starts_with("rds") || user.starts_with("rds_") || LOGINS.contains(&user.as_str()))
+        const LOGINS: [&str; 9] = [
+            "rdsadmin",
+            "rdsrepladmin",
+            "rdsproxyadmin",
+            "rdstopmgr",
+            "rdswriteforwarduser",
+            "mysql.sys",
+            "mysql.session",
+            "mysql.infoschema",
+            "mariadb.sys",
+        ];
+        LOGINS.contains(&self.user.to_ascii_lowercase().as_str())
     }
 }
 
@@ -56,12 +64,13 @@ mod tests {
     #[test]
     fn knows_the_servers_own() {
         let is = |user: &str| (Account::everywhere(user).is_servers_own(), Account::everywhere(user).is_known());
-        for own in
-            ["rdsadmin", "mysql.sys", "mysql.infoschema", "rds_superuser_role", "AWS_LAMBDA_ACCESS", "mariadb.sys"]
-        {
+        for own in ["rdsadmin", "mysql.sys", "mysql.infoschema", "mariadb.sys"] {
             assert_eq!(is(own), (true, true), "{own}");
         }
-        assert_eq!(is("rdsreports"), (true, false));
+        // AWS's roles among them cannot log in; what can, of a name that only looks so, is told.
+        for looks in ["rdsreports", "rds_superuser_role", "AWS_LAMBDA_ACCESS", "aws_etl", "mysql.backup"] {
+            assert_eq!(is(looks), (true, false), "{looks}");
+        }
         for other in ["mysql", "app", "", "awsome", "MySQLer"] {
             assert_eq!(is(other), (false, false), "{other}");
         }

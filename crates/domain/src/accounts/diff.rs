@@ -66,7 +66,7 @@ pub fn notes(desired: &Desired, observed: &Observed) -> Vec<String> {
     for (account, seen) in &observed.accounts {
         if !seen.is_locked && !seen.is_role && account.is_servers_own() && !account.is_known() {
             notes.insert(format!(
-                "login {account} was left alone: names that begin with rds or aws_ are the server's own"
+                "login {account} was left alone: names that begin with rds, aws_, mysql. or mariadb. are the server's own"
             ));
         }
         if account.user.is_empty() && !account.host.is_empty() && !desired.declared().is_empty() {

@@ -11,6 +11,8 @@ pub struct Script {
     pub name: String,
     /// Of its text.
     pub sha256: String,
+    /// Where it runs.
+    pub database: String,
 }
 
 /// What to do next.
@@ -32,6 +34,11 @@ pub fn decide(scripts: &[Script], ran: &[MaskedScript]) -> Decision {
             Decision::Refuse(Failure::new(ErrorName::InvalidRequest, format!("masking: {what}")).next(next))
         };
         match scripts.get(position) {
+            // The master's own database is the secret's to say, which may have changed.
+            Some(script) if script.name == done.name && script.database != done.database => {
+                let (name, then, now) = (&done.name, &done.database, &script.database);
+                return refuse(format!("script {name} has run in database {then} and would run in {now} now"));
+            }
             Some(script) if script.name == done.name && script.sha256 == done.sha256 => {}
             Some(script) if script.name == done.name => {
                 return refuse(format!("script {} has run and has another text now", done.name));
@@ -58,7 +65,10 @@ mod tests {
     use super::*;
 
     fn scripts(names: &[(&str, &str)]) -> Vec<Script> {
-        names.iter().map(|(name, sha)| Script { name: (*name).into(), sha256: (*sha).into() }).collect()
+        names
+            .iter()
+            .map(|(name, sha)| Script { name: (*name).into(), sha256: (*sha).into(), database: "app".into() })
+            .collect()
     }
 
     fn ran(names: &[(&str, &str)]) -> Vec<MaskedScript> {
@@ -87,6 +97,10 @@ mod tests {
             (scripts(&[("app/1.sql", "changed")]), "another text"),
             (scripts(&[("app/0.sql", "x"), ("app/1.sql", "a")]), "stands where"),
             (scripts(&[]), "is gone"),
+            (
+                vec![Script { database: "other".into(), ..scripts(&[("app/1.sql", "a")]).remove(0) }],
+                "has run in database app and would run in other now",
+            ),
         ] {
             assert!(matches!(decide(&now, &done), Decision::Refuse(f) if f.what.contains(word)), "{word}");
         }

@@ -69,11 +69,16 @@ impl Request {
     /// let people in to what the first was to hide.
     pub fn has_the_plan_of(&self, other: &Request) -> bool {
         let other = other.clone();
+        // Who stays able to log in would see what is to be masked.
+        let (inherited_logins, keep_logins) = match self.masking {
+            Some(_) => (self.inherited_logins, self.keep_logins.clone()),
+            None => (other.inherited_logins, other.keep_logins.clone()),
+        };
         let mended = Request {
             verify: other.verify.clone(),
             users: other.users.clone(),
-            inherited_logins: other.inherited_logins,
-            keep_logins: other.keep_logins.clone(),
+            inherited_logins,
+            keep_logins,
             retention: other.retention,
             archive_snapshot: other.archive_snapshot,
             ..self.clone()

@@ -149,3 +149,31 @@ fn what_comes_after_the_restore_may_be_mended_between_two_tries() {
         assert!(!first.has_the_plan_of(&of(other.clone())), "{other}");
     }
 }
+
+#[test]
+fn what_may_change_between_two_tries() {
+    let of = |input: serde_json::Value| parse(&input, &defaults()).unwrap();
+    let plain = of(json!({}));
+    for mended in [
+        json!({ "keep_logins": ["monitoring"] }),
+        json!({ "inherited_logins": "report" }),
+        json!({ "users": { "application_user": { "databases": ["app"] } } }),
+        json!({ "retention": { "copies": 2 }, "archive_snapshot": false }),
+        json!({ "verify": { "schemas": [{ "database": "app" }] } }),
+    ] {
+        assert!(plain.has_the_plan_of(&of(mended.clone())), "{mended}");
+    }
+    let masking = json!({ "scripts": "s3://bucket/masks/" });
+    let masked = of(json!({ "masking": masking }));
+    for another in [
+        json!({}),
+        json!({ "masking": { "scripts": "s3://bucket/others/" } }),
+        // Who stays able to log in would see what is to be masked.
+        json!({ "masking": masking, "keep_logins": ["monitoring"] }),
+        json!({ "masking": masking, "inherited_logins": "keep" }),
+    ] {
+        assert!(!masked.has_the_plan_of(&of(another.clone())), "{another}");
+    }
+    assert!(masked.has_the_plan_of(&of(json!({ "masking": masking, "archive_snapshot": false }))));
+    assert!(!plain.has_the_plan_of(&of(json!({ "manage_master_user_password": true }))));
+}

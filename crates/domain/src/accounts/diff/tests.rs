@@ -261,7 +261,8 @@ fn a_lock_that_was_cut_short_is_finished_and_a_shared_name_is_left_alone() {
 #[test]
 fn report_and_keep_close_nothing() {
     let seen = server(&[("root", "sessions"), ("rdsreports", "")], &[]);
-    let left = "login rdsreports@% was left alone: names that begin with rds or aws_ are the server's own";
+    let left =
+        "login rdsreports@% was left alone: names that begin with rds, aws_, mysql. or mariadb. are the server's own";
     let report = declared(&[], InheritedLogins::Report, &[]);
     assert_eq!(words(&report, &seen), [""; 0]);
     assert_eq!(notes(&report, &seen), ["inherited login root@% can still log in", left]);
