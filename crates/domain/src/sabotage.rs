@@ -21,7 +21,6 @@ pub enum Sabotage {
     TakeLiveLock,
     SkipPasswordReset,
     MaskWhileOpen,
-    KeepMaskedOverRestore,
     ProtectWithoutLock,
     TakeLockBeforeRecording,
     LeaveFormerRunning,
@@ -30,7 +29,7 @@ pub enum Sabotage {
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 20] = [
         Self::SkipTagCheck,
         Self::IgnoreMembers,
         Self::AlreadyExistsIsDone,
@@ -47,7 +46,6 @@ impl Sabotage {
         Self::TakeLiveLock,
         Self::SkipPasswordReset,
         Self::MaskWhileOpen,
-        Self::KeepMaskedOverRestore,
         Self::ProtectWithoutLock,
         Self::TakeLockBeforeRecording,
         Self::LeaveFormerRunning,

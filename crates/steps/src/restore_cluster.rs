@@ -11,7 +11,6 @@ use aurora_restore_core::domain::kms;
 use aurora_restore_core::domain::naming::Kind;
 use aurora_restore_core::domain::operation::{ClusterState, Operation};
 use aurora_restore_core::domain::outcome::StepOutput;
-use aurora_restore_core::domain::sabotage::Sabotage;
 use aurora_restore_core::domain::step::Step;
 use aurora_restore_core::{Context, StepError};
 use serde_json::{Value, json};
@@ -53,7 +52,7 @@ async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, St
             }
             // What is known and masked is another cluster's data. Forgotten before the call, whose answer may be lost.
             let had_cluster = operation.cluster.take().is_some();
-            let had_masked = !Sabotage::KeepMaskedOverRestore.is_on() && operation.masking.take().is_some();
+            let had_masked = operation.masking.take().is_some();
             if had_cluster || had_masked {
                 context.store.save(operation, context.clock.now()).await?;
             }
