@@ -154,8 +154,8 @@ def test_rds_makes_the_master_password(world):
 
 def test_a_key_for_rds_secret_that_is_not_there(world):
     """Found out before the old cluster is gone."""
-    run = world.run({"manage_master_user_password": True, "master_user_secret_kms_key_id": "alias/nobodys"})
-    words = ("master_user_secret_kms_key_id: got 'alias/nobodys'; takes a key or alias that exists in us-west-2",)
+    run = world.run({"manage_master_user_password": True, "master_user_secret_kms_key_id": "alias/none"})
+    words = ("master_user_secret_kms_key_id: got 'alias/none'; takes a key or alias that exists in us-west-2",)
     whole.check_failure(world, run, "InvalidRequest", "Preflight", *words, left=("target cluster staging was not touched",))
 
 
