@@ -205,7 +205,7 @@ pub(crate) async fn scripts(
     if found.len() > SCRIPTS_MAX {
         return Err(invalid(format!("{place} holds {} scripts; takes at most {SCRIPTS_MAX}", found.len())));
     }
-    let bytes: u64 = found.iter().map(|(_, size)| size).sum();
+    let bytes = found.iter().fold(0_u64, |sum, (_, size)| sum.saturating_add(*size));
     if bytes > SCRIPTS_BYTES_MAX {
         let (bytes, most) = (bytes.div_ceil(MIB), SCRIPTS_BYTES_MAX / MIB);
         return Err(invalid(format!("{place} holds scripts of {bytes} MiB; takes at most {most}")));
