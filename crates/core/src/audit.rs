@@ -16,6 +16,7 @@ use aws_sdk_dynamodb::types::builders::PutBuilder;
 use aws_sdk_dynamodb::types::{self, AttributeValue, TransactWriteItem};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Tries to get a place in the chain; only another function writing for the same operation at the same time takes
 /// one away.
@@ -27,6 +28,8 @@ pub struct Audit {
     store: Store,
     table: String,
     clock: Clock,
+    /// The end of the chain that this function wrote to last: most often still its end, and a write says when not.
+    end: Arc<Mutex<Option<Record>>>,
 }
 
 /// The end of a chain, an item of the state table.
@@ -42,7 +45,21 @@ struct Head {
 impl Audit {
     /// The table `name`, with the ends of its chains in `store`.
     pub fn new(store: Store, name: &str, clock: Clock) -> Self {
-        Self { store, table: name.to_owned(), clock }
+        Self { store, table: name.to_owned(), clock, end: Arc::default() }
+    }
+
+    /// Forgets the end of the chain, at the begin of an invocation: since the one before, others have written.
+    pub fn forget_end(&self) {
+        self.remember_end(None);
+    }
+
+    fn remember_end(&self, end: Option<Record>) {
+        *self.end.lock().unwrap_or_else(PoisonError::into_inner) = end;
+    }
+
+    fn known_end(&self, operation_id: &OperationId) -> Option<Record> {
+        let end = self.end.lock().unwrap_or_else(PoisonError::into_inner).take();
+        end.filter(|end| end.operation_id == *operation_id)
     }
 
     /// Appends `entry` to the operation's chain. Returns the record.
@@ -50,21 +67,35 @@ impl Audit {
     /// # Errors
     /// What DynamoDB says; `StateConflict` when others took the place every time.
     pub async fn append(&self, operation_id: &OperationId, entry: Entry) -> Result<Record, StepError> {
-        self.write(operation_id, entry, None, Along::Nothing).await
+        self.write(operation_id, entry, Along::Nothing).await
     }
 
-    /// The same right after `last`, which this function appended a moment ago: most often nothing came between, and
-    /// the end of the chain need not be read.
+    /// Appends `entry` right after `last`, the end of the chain that the decision to append it rests on.
     ///
     /// # Errors
-    /// As [`Audit::append`].
+    /// `StateConflict` when something came in between; else as [`Audit::append`].
     pub async fn append_after(
         &self,
         operation_id: &OperationId,
         entry: Entry,
-        last: Record,
+        last: Option<&Record>,
     ) -> Result<Record, StepError> {
-        self.write(operation_id, entry, Some(last), Along::Nothing).await
+        let record = self.next(operation_id, entry, last);
+        match self.put(&record, last, Along::Nothing).await? {
+            Put::Appended => {
+                self.remember_end(Some(record.clone()));
+                Ok(record)
+            }
+            Put::Taken => Err(written_by_others(operation_id)),
+            Put::NotAlong(error) => Err(changed_meanwhile(error)),
+        }
+    }
+
+    /// The record of `entry` after `last`.
+    fn next(&self, operation_id: &OperationId, entry: Entry, last: Option<&Record>) -> Record {
+        let previous = last.map(|record| (record.timestamp, record.hash.as_str()));
+        let now = i64::try_from(self.clock.now().unix_timestamp_nanos() / 1000).unwrap_or(i64::MAX);
+        Record::chain(operation_id, entry, previous, now)
     }
 
     /// Appends `entry` to the operation's chain only while `operation` has the lock that it took, in one transaction
@@ -73,7 +104,7 @@ impl Audit {
     /// # Errors
     /// `TargetLocked` when it has not; else as [`Audit::append`].
     pub async fn append_under_lock(&self, operation: &Operation, entry: Entry) -> Result<Record, StepError> {
-        self.write(&operation.operation_id, entry, None, Along::LockOf(operation)).await
+        self.write(&operation.operation_id, entry, Along::LockOf(operation)).await
     }
 
     /// Appends `entry` to the operation's chain in one transaction with `writes` to the state table: what is recorded
@@ -87,41 +118,33 @@ impl Audit {
         entry: Entry,
         writes: Vec<PutBuilder>,
     ) -> Result<Record, StepError> {
-        self.write(operation_id, entry, None, Along::Writes(&writes)).await
+        self.write(operation_id, entry, Along::Writes(&writes)).await
     }
 
-    async fn write(
-        &self,
-        operation_id: &OperationId,
-        entry: Entry,
-        mut known: Option<Record>,
-        along: Along<'_>,
-    ) -> Result<Record, StepError> {
-        let mut attempted: Option<Record> = None;
+    async fn write(&self, operation_id: &OperationId, entry: Entry, along: Along<'_>) -> Result<Record, StepError> {
+        // Most often nothing came in between, and the end of the chain need not be read.
+        let mut known = self.known_end(operation_id);
         for _ in 0..ATTEMPTS {
             let last = match known.take() {
                 Some(known) => Some(known),
                 None => self.last(operation_id).await?,
             };
-            // The place was taken by our own write, whose answer was lost.
-            let is_ours = |attempted: &mut Record| last.as_ref().is_some_and(|record| record.hash == attempted.hash);
-            if let Some(ours) = attempted.take_if(is_ours) {
-                return Ok(ours);
-            }
             // A call whose end nobody recorded is closed first, so that every begun record has its finished one.
             let orphan = last.as_ref().and_then(|record| record.orphan(&entry));
             let is_orphan = orphan.is_some();
             let entry = orphan.unwrap_or_else(|| entry.clone());
-            let previous = last.as_ref().map(|record| (record.timestamp, record.hash.as_str()));
-            let now = i64::try_from(self.clock.now().unix_timestamp_nanos() / 1000).unwrap_or(i64::MAX);
-            let record = Record::chain(operation_id, entry, previous, now);
+            let record = self.next(operation_id, entry, last.as_ref());
             // The end of a call that nobody recorded brings nothing along that is written only once.
             let along = if is_orphan { along.of_orphan() } else { along };
             match self.put(&record, last.as_ref(), along).await? {
                 Put::Appended if is_orphan => known = Some(record),
-                Put::Appended => return Ok(record),
-                Put::Taken if is_orphan => {}
-                Put::Taken => attempted = Some(record),
+                Put::Appended => {
+                    self.remember_end(Some(record.clone()));
+                    return Ok(record);
+                }
+                // By others, also when they wrote the very same at the very same moment: DynamoDB knows a write of our own
+                // whose answer was lost by the token that the SDK sends again with it.
+                Put::Taken => {}
                 Put::NotAlong(error) => match along {
                     // Says who has it; when it is back by now, the next attempt finds out.
                     Along::LockOf(owner) => self.store.check_lock(owner).await?,
@@ -129,11 +152,7 @@ impl Audit {
                 },
             }
         }
-        Err(Failure::new(
-            ErrorName::StateConflict,
-            format!("the audit trail of operation {operation_id} is being written by others"),
-        )
-        .into())
+        Err(written_by_others(operation_id))
     }
 
     /// The end of the operation's chain.
@@ -153,7 +172,9 @@ impl Audit {
             .await
             .map_err(|error| aws_error("dynamodb:GetItem", self.store.item(&key), error))?;
         let head: Option<Head> = answer.item.map(|item| read(item, &key)).transpose()?;
-        Ok(head.map(|head| head.last))
+        let end = head.map(|head| head.last);
+        self.remember_end(end.clone());
+        Ok(end)
     }
 
     /// Appends `record` after `last`.
@@ -232,6 +253,11 @@ enum Put {
     /// A condition of what goes along does not hold: the lock is not, or no longer, the operation's, or an item was
     /// changed meanwhile.
     NotAlong(AwsError),
+}
+
+fn written_by_others(operation_id: &OperationId) -> StepError {
+    let what = format!("the audit trail of operation {operation_id} is being written by others");
+    Failure::new(ErrorName::StateConflict, what).into()
 }
 
 fn head_key(operation_id: &OperationId) -> String {

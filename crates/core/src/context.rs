@@ -108,11 +108,10 @@ impl Context {
         call: impl Future<Output = Result<Called<T>, E>>,
     ) -> Result<T, StepError> {
         let entry = self.entry(Phase::Begun, operation, action, resource, detail);
-        let begun = match Sabotage::NoBegunRecord.is_on() {
-            true => None,
-            false => Some(self.audit.append_under_lock(operation, entry.clone()).await?),
-        };
-        self.finish(operation, entry, begun, call).await
+        if !Sabotage::NoBegunRecord.is_on() {
+            self.audit.append_under_lock(operation, entry.clone()).await?;
+        }
+        self.finish(operation, entry, call).await
     }
 
     /// Makes a call between a begun and a finished audit record.
@@ -129,19 +128,36 @@ impl Context {
         call: impl Future<Output = Result<Called<T>, E>>,
     ) -> Result<T, StepError> {
         let entry = self.entry(Phase::Begun, operation, action, resource, detail);
-        let begun = match Sabotage::NoBegunRecord.is_on() {
-            true => None,
-            false => Some(self.audit.append(&operation.operation_id, entry.clone()).await?),
-        };
-        self.finish(operation, entry, begun, call).await
+        if !Sabotage::NoBegunRecord.is_on() {
+            self.audit.append(&operation.operation_id, entry.clone()).await?;
+        }
+        self.finish(operation, entry, call).await
     }
 
-    /// Makes the call that `entry` announced in the record `begun`, and records how it ended.
+    /// The same, only if nothing was appended to the trail since `last` was seen to be its end: of two functions that find
+    /// that a call is due, one makes it.
+    ///
+    /// # Errors
+    /// `StateConflict` when something was; else as [`Context::audited`].
+    pub async fn audited_after<T, E: Into<StepError>>(
+        &self,
+        operation: &Operation,
+        last: Option<&Record>,
+        action: &str,
+        resource: &str,
+        detail: Value,
+        call: impl Future<Output = Result<Called<T>, E>>,
+    ) -> Result<T, StepError> {
+        let entry = self.entry(Phase::Begun, operation, action, resource, detail);
+        self.audit.append_after(&operation.operation_id, entry.clone(), last).await?;
+        self.finish(operation, entry, call).await
+    }
+
+    /// Makes the call that `entry` announced, and records how it ended.
     async fn finish<T, E: Into<StepError>>(
         &self,
         operation: &Operation,
         entry: Entry,
-        begun: Option<Record>,
         call: impl Future<Output = Result<Called<T>, E>>,
     ) -> Result<T, StepError> {
         let (operation_id, step) = (&operation.operation_id, operation.step);
@@ -153,10 +169,7 @@ impl Context {
             Err(error) => (error.name().to_string(), error.request_id.clone(), Value::String(error.to_string())),
         };
         let finished = Entry { phase: Phase::Finished, outcome: Some(outcome), request_id, detail, ..entry };
-        match begun {
-            Some(begun) => self.audit.append_after(operation_id, finished, begun).await?,
-            None => self.audit.append(operation_id, finished).await?,
-        };
+        self.audit.append(operation_id, finished).await?;
         Ok(result?.value)
     }
 

@@ -55,6 +55,14 @@ async fn what_is_unknown_is_absent_from_the_item() {
     let item = &asked(&wire, 0)["Item"];
     assert!(item.get("target").is_none(), "a NULL key attribute of an index is refused by DynamoDB: {item}");
     assert_eq!(item["status"]["S"], "running");
+
+    // Nor inside: every write pays for the whole item.
+    let mut copied = operation();
+    let (id, arn, status) = ("copy".to_owned(), "arn".to_owned(), "copying".to_owned());
+    copied.copy = Some(CopyState { snapshot_id: id, arn, status, made_by_us: true, percent_progress: None });
+    let wire = Wire::new([(200, "{}")]);
+    store(&wire).create(&copied).await.unwrap();
+    assert!(asked(&wire, 0)["Item"]["copy"]["M"].get("percent_progress").is_none());
 }
 
 #[tokio::test]
@@ -184,9 +192,22 @@ async fn audit_records_follow_each_other_and_never_overwrite() {
     assert_eq!(second["Item"]["previous_hash"], first["Item"]["hash"]);
     assert_eq!(moved["ExpressionAttributeValues"][":hash"], first["Item"]["hash"]);
 
-    // The place was taken by this very record, whose answer was lost: it is not written twice.
-    let wire = Wire::new([(200, "{}"), (400, TAKEN), (200, &ends_with(&head))]);
+    // By the very same record of another function, whose clock is as far behind: there is a record for each of them.
+    let wire = Wire::new([(200, "{}"), (400, TAKEN), (200, &ends_with(&head)), (200, "{}")]);
     append(&wire, event()).await.unwrap();
+    assert_eq!(puts(&wire, 3).0["Item"]["previous_hash"], first["Item"]["hash"]);
+}
+
+#[tokio::test]
+async fn what_rests_on_the_end_of_the_chain_is_not_appended_after_another() {
+    let wire = Wire::new([(200, "{}"), (400, TAKEN)]);
+    let audit = Audit::new(store(&wire), "audit", Clock::fixed(NOW));
+    let id = OperationId::try_from("op-1").unwrap();
+    let first = audit.append_after(&id, entry(), None).await.unwrap();
+    assert_eq!(puts(&wire, 0).1["ConditionExpression"], "attribute_not_exists(operation_id)");
+    let refused = audit.append_after(&id, entry(), Some(&first)).await.unwrap_err();
+    assert_eq!(refused.name(), ErrorName::StateConflict, "{refused}");
+    assert_eq!(puts(&wire, 1).1["ExpressionAttributeValues"][":hash"]["S"], first.hash);
 }
 
 #[tokio::test]
@@ -206,23 +227,41 @@ async fn a_call_that_nobody_finished_is_closed_by_the_next_entry() {
 }
 
 #[tokio::test]
-async fn the_end_of_a_call_follows_its_begin_without_a_look() {
-    let wire = Wire::new([(200, "{}"), (200, "{}"), (200, "{}")]);
-    let audit = Audit::new(store(&wire), "audit", Clock::fixed(NOW));
-    let id = OperationId::try_from("op-1").unwrap();
-    let begun = audit.append(&id, entry()).await.unwrap();
-    let finished = Entry { phase: Phase::Finished, outcome: Some("ok".into()), ..entry() };
-    audit.append_after(&id, finished.clone(), begun.clone()).await.unwrap();
-    assert_eq!(puts(&wire, 2).0["Item"]["previous_hash"]["S"], begun.hash);
-
-    // Something did come between: then the chain's end is read.
+async fn within_an_invocation_the_end_of_the_chain_is_read_once() {
+    let finished = || Entry { phase: Phase::Finished, outcome: Some("ok".into()), ..entry() };
+    let ids = ["op-1", "op-2"].map(|id| OperationId::try_from(id).unwrap());
     let wire = Wire::new([(200, "{}"), (200, "{}")]);
     append(&wire, event()).await.unwrap();
     let (_, head) = puts(&wire, 1);
-    let wire = Wire::new([(400, TAKEN), (200, &ends_with(&head)), (200, "{}")]);
+
+    let look = ends_with(&head);
+    let wire = Wire::new([
+        (200, "{}"),
+        (200, "{}"),
+        (200, "{}"),
+        (200, "{}"),
+        (200, "{}"),
+        (400, TAKEN),
+        (200, &look),
+        (200, "{}"),
+        (200, "{}"),
+        (200, "{}"),
+    ]);
     let audit = Audit::new(store(&wire), "audit", Clock::fixed(NOW));
-    audit.append_after(&id, finished, begun).await.unwrap();
-    assert_eq!(puts(&wire, 2).0["Item"]["previous_hash"], head["Item"]["last"]["M"]["hash"]);
+    let begun = audit.append(&ids[0], entry()).await.unwrap();
+    audit.append(&ids[0], finished()).await.unwrap();
+    assert_eq!(puts(&wire, 2).0["Item"]["previous_hash"]["S"], begun.hash);
+    // The next invocation looks.
+    audit.forget_end();
+    let begun = audit.append(&ids[0], entry()).await.unwrap();
+    assert_eq!(asked(&wire, 3)["Key"]["operation_id"]["S"], "audit#op-1");
+    // Something came between: then it looks, too.
+    audit.append(&ids[0], finished()).await.unwrap();
+    assert_eq!(puts(&wire, 5).0["Item"]["previous_hash"]["S"], begun.hash);
+    assert_eq!(puts(&wire, 7).0["Item"]["previous_hash"], head["Item"]["last"]["M"]["hash"]);
+    // And at another operation's chain.
+    audit.append(&ids[1], entry()).await.unwrap();
+    assert_eq!(asked(&wire, 8)["Key"]["operation_id"]["S"], "audit#op-2");
 }
 
 #[tokio::test]
@@ -330,10 +369,13 @@ async fn an_old_item_is_read_by_new_code_and_written_whole() {
     }
 }
 
-/// Whether all of `old` is in `new`, which may have more attributes.
+/// Whether all of `old` is in `new`, which may have more attributes, and leaves out what is unknown.
 fn holds(new: &Value, old: &Value) -> bool {
+    let is_null = |value: &Value| value.get("NULL").is_some();
     match (new.as_object(), old.as_object()) {
-        (Some(new), Some(old)) => old.iter().all(|(name, value)| new.get(name).is_some_and(|new| holds(new, value))),
+        (Some(new), Some(old)) => {
+            old.iter().all(|(name, value)| new.get(name).map_or(is_null(value), |new| holds(new, value)))
+        }
         _ => new == old,
     }
 }

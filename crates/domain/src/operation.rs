@@ -386,7 +386,21 @@ impl Operation {
             outcome: None,
         });
         timing.invocations += 1;
+        if first {
+            // Also when a person repeats it: what it came to before is not how it stands now.
+            (timing.outcome, timing.finished_at) = (None, None);
+        }
         first
+    }
+
+    /// The step that fails when one fails that wrote nothing of its own: the recorded one, or the one after it when that
+    /// was done. A step that may not even read this item cannot say that it began.
+    pub fn step_under_way(&self) -> Step {
+        let is_over = |timing: &Timing| matches!(timing.outcome, Some(Outcome::Done | Outcome::Skipped));
+        match self.timings.get(self.step.as_str()).is_some_and(is_over) {
+            true => self.step.next(),
+            false => self.step,
+        }
     }
 
     /// Marks how `step` stands after an invocation.
@@ -466,6 +480,26 @@ mod tests {
         operation.end_step(Step::CheckCopy, Outcome::Done, now + time::Duration::minutes(8));
         let timing = &operation.timings["check-copy"];
         assert_eq!((timing.invocations, timing.finished_at.as_deref()), (2, Some("2026-11-21T20:08:00.000Z")));
+    }
+
+    #[test]
+    fn a_step_that_could_write_nothing_is_the_one_after_what_is_done() {
+        let now = datetime!(2026-11-21 20:00 UTC);
+        let mut operation = Operation::new(OperationId::try_from("op").unwrap(), None, now);
+        assert_eq!(operation.step_under_way(), Step::Preflight);
+        operation.begin_step(Step::CheckCopy, now);
+        assert_eq!(operation.step_under_way(), Step::CheckCopy);
+        operation.end_step(Step::CheckCopy, Outcome::Waiting, now);
+        assert_eq!(operation.step_under_way(), Step::CheckCopy);
+        operation.end_step(Step::CheckCopy, Outcome::Done, now);
+        assert_eq!(operation.step_under_way(), Step::DeleteCluster);
+        // Repeated by hand, or by another path of the machine, it is under way again.
+        operation.begin_step(Step::DeleteCluster, now);
+        operation.begin_step(Step::CheckCopy, now);
+        assert_eq!(operation.step_under_way(), Step::CheckCopy);
+        operation.begin_step(Step::Notify, now);
+        operation.end_step(Step::Notify, Outcome::Done, now);
+        assert_eq!(operation.step_under_way(), Step::Notify);
     }
 
     #[test]

@@ -51,6 +51,12 @@ impl Step {
         }
     }
 
+    /// The step after this one; the last stays the last.
+    pub fn next(self) -> Step {
+        let mut after = Step::ALL.into_iter().skip_while(|step| *step != self);
+        after.nth(1).unwrap_or(self)
+    }
+
     /// How long the step may take from its first invocation, repeats and waits included, in seconds. The machine's
     /// `TimeoutSeconds` is the second bound.
     pub fn deadline_seconds(self) -> u64 {

@@ -64,6 +64,10 @@ pub(crate) fn act(world: &mut World, deed: Chaos) {
         }
         Chaos::DeleteTarget => {
             let found = world.region_mut(&region);
+            // What RDS is deleting already is gone for good: nobody can bring it back later.
+            if found.clusters.get(&target).is_some_and(|cluster| cluster.status == "deleting") {
+                return;
+            }
             let Some(cluster) = found.clusters.remove(&target) else { return };
             let instances = found.instances.extract_if(.., |_, instance| instance.cluster_id == target);
             world.taken = Some((cluster, instances.map(|(_, instance)| instance).collect()));

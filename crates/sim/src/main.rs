@@ -4,6 +4,7 @@
 //! scenario in which nothing goes wrong.
 #![allow(clippy::print_stdout, reason = "a program for people")]
 
+use aurora_restore_sim::run::{simulate_here, spawn};
 use aurora_restore_sim::transcript::in_short;
 use aurora_restore_sim::{Invariant, Machine, Report, Scenario, Setup, simulate};
 use std::collections::BTreeMap;
@@ -143,7 +144,7 @@ fn many(machine: &Machine, from: u64, seeds: u64, jobs: usize, lag_ms: Option<u6
     let (began, next, all) = (Instant::now(), AtomicU64::new(from), Mutex::new(Tally::default()));
     std::thread::scope(|scope| {
         for _ in 0..jobs {
-            scope.spawn(|| {
+            let job = spawn(scope, || {
                 let mut tally = Tally::default();
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
@@ -151,13 +152,21 @@ fn many(machine: &Machine, from: u64, seeds: u64, jobs: usize, lag_ms: Option<u6
                         break;
                     }
                     let setup = drawn(seed, lag_ms);
-                    tally.add(seed, &setup, &simulate(machine, &setup));
+                    tally.add(seed, &setup, &simulate_here(machine, &setup));
                 }
                 all.lock().unwrap_or_else(PoisonError::into_inner).merge(tally);
             });
+            if let Err(error) = job {
+                println!("a thread could not be started: {error}");
+            }
         }
     });
     let tally = all.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let simulated: u64 = tally.outcomes.values().sum();
+    if simulated != seeds {
+        println!("only {simulated} of {seeds} seeds were simulated");
+        return false;
+    }
     summary(&tally, seeds, began.elapsed().as_secs_f64());
     let mut broken: Vec<u64> = tally.broken.values().flatten().map(|(seed, _)| *seed).collect();
     broken.sort_unstable();

@@ -13,14 +13,17 @@ use aurora_restore_core::domain::step::Step;
 use aurora_restore_core::{Context, StepError};
 use aurora_restore_steps as steps;
 use serde_json::{Value, json};
+use std::any::Any;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::task::Poll;
+use std::thread::{Scope, ScopedJoinHandle};
 
 /// A second execution beside the first.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -126,7 +129,7 @@ impl Setup {
             setup.second = Some(Second { delay_us, same_operation, ..Second::default() });
         }
         setup.plan = Plan::draw(&mut rng, 170);
-        match rng.u8(0..10) {
+        match rng.u8(0..20) {
             0 => setup.plan.draw_denial(&mut rng),
             1 => setup.draw_heir(&mut rng),
             _ => {}
@@ -150,7 +153,7 @@ impl Setup {
 /// Microseconds. Most things are quick, since looking at what takes its time shows nothing new; some are not: each
 /// factor of ten is as likely as the next.
 fn minutes(rng: &mut fastrand::Rng, least: f64, most: f64) -> u64 {
-    let most = if rng.u8(0..4) == 0 { most } else { most.min(0.5) };
+    let most = if rng.u8(0..8) == 0 { most } else { most.min(0.5) };
     let seconds = 60.0 * least * (most / least).powf(rng.f64());
     std::time::Duration::try_from_secs_f64(seconds)
         .map_or(SECOND, |duration| u64::try_from(duration.as_micros()).unwrap_or(SECOND))
@@ -216,18 +219,36 @@ impl Report {
 /// What an invocation needs of stack without optimisation: the SDK's futures are large.
 const STACK_BYTES: usize = 32 << 20;
 
-/// Runs a simulation.
+/// Runs a simulation on a thread of its own.
 pub fn simulate(machine: &Machine, setup: &Setup) -> Report {
-    let run = std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
-        let running = thread.spawn_scoped(scope, || here(machine, setup)).map_err(|error| error.to_string())?;
-        running.join().map_err(|panic| {
-            let text = panic.downcast_ref::<String>().cloned();
-            let text = text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
-            format!("it panicked: {}", text.unwrap_or_default())
-        })
-    });
-    run.unwrap_or_else(Report::broken)
+    std::thread::scope(|scope| {
+        let running = spawn(scope, || simulate_here(machine, setup));
+        running.map_err(|error| error.to_string()).and_then(|running| running.join().map_err(said))
+    })
+    .unwrap_or_else(Report::broken)
+}
+
+/// Starts a thread with enough stack for simulations.
+///
+/// # Errors
+/// The system's.
+pub fn spawn<'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    work: impl FnOnce() -> T + Send + 'scope,
+) -> std::io::Result<ScopedJoinHandle<'scope, T>> {
+    std::thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, work)
+}
+
+/// Runs a simulation on this thread, whose memory is warm from the one before.
+pub fn simulate_here(machine: &Machine, setup: &Setup) -> Report {
+    // Nothing of a simulation that panicked is looked at again.
+    catch_unwind(AssertUnwindSafe(|| here(machine, setup))).unwrap_or_else(|panic| Report::broken(said(panic)))
+}
+
+fn said(panic: Box<dyn Any + Send>) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    let text = text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
+    format!("it panicked: {}", text.unwrap_or_default())
 }
 
 /// Runs a simulation on this thread.

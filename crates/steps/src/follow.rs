@@ -71,6 +71,7 @@ pub(crate) async fn follow(
         )
         .left("nothing was touched")
     })?;
+    context.audit.forget_end();
     let mut operation = context.store.load(&input.operation_id).await?;
     may_act(&operation, input.execution_arn.as_deref())?;
     // Everything that it writes or changes is conditional on the lock; without one there is nothing to do at all.

@@ -6,12 +6,13 @@
 
 use crate::follow::{Answer, conclude};
 use crate::preflight::Envelope;
+use aurora_restore_core::domain::audit::Record;
 use aurora_restore_core::domain::cloud::Cluster;
 use aurora_restore_core::domain::failure::{ErrorName, Failure};
 use aurora_restore_core::domain::guards::needs_protection_again;
 use aurora_restore_core::domain::ids::OperationId;
 use aurora_restore_core::domain::naming;
-use aurora_restore_core::domain::notification::compose;
+use aurora_restore_core::domain::notification::{Message, compose};
 use aurora_restore_core::domain::operation::{self, FailedStep, NotificationState, Operation, Status};
 use aurora_restore_core::domain::outcome::{Outcome, StepOutput};
 use aurora_restore_core::domain::request::{parse, target_of};
@@ -31,6 +32,7 @@ const PROTECTION_ATTEMPTS: u64 = 6;
 /// # Errors
 /// `ResourceConflict` for an operation that is not finished, and what AWS says.
 pub async fn run(context: &Context, step: Step, input: Value) -> Result<StepOutput, StepError> {
+    context.audit.forget_end();
     let envelope = Envelope::of(&input);
     let asked = input.get("operation_id").and_then(Value::as_str).map(OperationId::try_from);
     let operation_id = match asked {
@@ -89,11 +91,11 @@ impl CaughtError {
         Self { name: text("Error").to_owned(), message }
     }
 
-    /// The failed step: as the step itself recorded it, else the one that was under way.
+    /// The failed step: as the step itself recorded it, else the one that was under way, or should have begun.
     fn at(self, operation: &Operation) -> FailedStep {
         match &operation.error {
             Some(recorded) if recorded.name == self.name => recorded.clone(),
-            _ => FailedStep { step: operation.step, name: self.name, message: self.message },
+            _ => FailedStep { step: operation.step_under_way(), name: self.name, message: self.message },
         }
     }
 }
@@ -143,12 +145,15 @@ async fn tell_of_refusal(
     // Into a trail of its own: the other execution's is being written.
     let trail = Operation { operation_id: own_trail(known, envelope), ..refused.clone() };
     // That trail is all that is kept of a refusal: it tells whether it was told before.
-    let last = context.audit.last(&trail.operation_id).await?.map(|record| record.entry);
-    let told = last.filter(|entry| entry.action == "sns:Publish");
-    let is_told = is_told_there || told.as_ref().is_some_and(|entry| entry.outcome.as_deref() == Some("ok"));
+    let last = context.audit.last(&trail.operation_id).await?;
+    let told = last.as_ref().map(|record| &record.entry).filter(|entry| entry.action == "sns:Publish");
+    let is_told = is_told_there || told.is_some_and(|entry| entry.outcome.as_deref() == Some("ok"));
     if !is_told {
-        let may_be_told = told.is_some() || told_there.is_some();
-        publish(context, &refused, &trail, may_be_told.then_some(Status::Failed)).await?;
+        if told.is_some() || told_there.is_some() {
+            publish(context, &refused, &trail, Some(Status::Failed)).await?;
+        } else {
+            publish_first(context, &refused, &trail, last.as_ref()).await?;
+        }
         measure(context, &refused, &Value::Null);
     }
     Ok(StepOutput {
@@ -304,12 +309,28 @@ async fn publish(
     trail: &Operation,
     told: Option<Status>,
 ) -> Result<String, StepError> {
-    let config = &context.config;
-    let message = compose(operation, &config.environment, told, context.clock.now());
+    let (topic, message, detail) = message(context, operation, told);
+    let call = context.topic.publish(topic, &context.config.environment, &message);
+    context.audited(trail, "sns:Publish", topic, detail, call).await
+}
+
+/// Tells what nobody told, as far as the end of the trail (`last`) shows. There is no state item of the refused execution
+/// whose version would let only one of two functions tell it.
+async fn publish_first(
+    context: &Context,
+    operation: &Operation,
+    trail: &Operation,
+    last: Option<&Record>,
+) -> Result<String, StepError> {
+    let (topic, message, detail) = message(context, operation, None);
+    let call = context.topic.publish(topic, &context.config.environment, &message);
+    context.audited_after(trail, last, "sns:Publish", topic, detail, call).await
+}
+
+fn message<'a>(context: &'a Context, operation: &Operation, told: Option<Status>) -> (&'a str, Message, Value) {
+    let message = compose(operation, &context.config.environment, told, context.clock.now());
     let detail = json!({ "status": message.status, "subject": message.subject, "told_before": told });
-    let call = context.topic.publish(&config.topic_arn, &config.environment, &message);
-    let message_id = context.audited(trail, "sns:Publish", &config.topic_arn, detail, call).await?;
-    Ok(message_id)
+    (&context.config.topic_arn, message, detail)
 }
 
 /// The outcome as figures, once; how long a recovery took and how old its data is, for those that succeeded.

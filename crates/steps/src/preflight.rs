@@ -39,6 +39,7 @@ const UNKNOWN_EXECUTION_SECONDS: u64 = 3600;
 /// `InvalidRequest`, `SnapshotNotFound`, `ResourceConflict`, `KmsKeyUnusable`, `RefusedUnsafe`, `TargetLocked`, and
 /// what AWS says. Nothing was touched then.
 pub async fn run(context: &Context, step: Step, input: Value) -> Result<StepOutput, StepError> {
+    context.audit.forget_end();
     let envelope = Envelope::of(&input);
     let invalid = |what: String| Failure::new(ErrorName::InvalidRequest, what).left("nothing was touched");
     let operation_id = operation::operation_id(envelope.request, envelope.execution_name).map_err(invalid)?;
@@ -427,7 +428,7 @@ async fn former_closed(context: &Context, operation: &Operation, lock: &Lock) ->
         operation.operation_id,
         left_behind(&former).join("; ")
     );
-    former.error = Some(FailedStep { step: former.step, name: "Aborted".into(), message });
+    former.error = Some(FailedStep { step: former.step_under_way(), name: "Aborted".into(), message });
     former.status = Status::Aborted;
     former.finished_at = Some(timestamp(now));
     Ok(Some(former))

@@ -1,9 +1,10 @@
 //! DynamoDB: tables of items, writes under conditions.
 
 use super::expression::{self, Names};
+use super::lean;
 use super::model::{Item, Table};
 use super::wire::{Call, Fault, Reply, fault};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The tables of the target Region.
@@ -64,11 +65,9 @@ pub(super) fn answer(
     }
 }
 
-/// The answer with an item; written straight into text, since it is the most frequent one of all.
+/// The answer with an item.
 fn found(item: &Item) -> String {
-    // Writing JSON values to text does not fail.
-    let text = serde_json::to_string(item).unwrap_or_default();
-    format!("{{\"Item\":{text}}}")
+    format!("{{\"Item\":{}}}", lean::item(item))
 }
 
 enum Refused {
@@ -256,5 +255,6 @@ fn query(tables: &mut Tables, body: &Value, brief_of: impl Fn(&Item) -> String) 
     let limit = body["Limit"].as_u64().and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
     found.truncate(limit);
     let brief = found.first().map_or("nothing".to_owned(), |item| brief_of(item));
-    Ok(Reply::new(json!({ "Items": found, "Count": found.len(), "ScannedCount": found.len() }).to_string(), brief))
+    let (count, items) = (found.len(), found.into_iter().map(lean::item).collect::<Vec<_>>().join(","));
+    Ok(Reply::new(format!("{{\"Items\":[{items}],\"Count\":{count},\"ScannedCount\":{count}}}"), brief))
 }

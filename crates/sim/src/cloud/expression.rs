@@ -1,7 +1,9 @@
 //! DynamoDB's condition and update expressions, as far as the product writes them. Anything else is an error.
 
+use super::lean;
 use super::model::Item;
 use serde_json::Value;
+use std::borrow::Cow;
 
 /// Placeholders of a request.
 #[derive(Debug, Clone, Copy)]
@@ -114,6 +116,7 @@ impl<'a> Reader<'a> {
         let left = find(self.item, &self.names.path(word)?);
         let operator = self.next()?;
         let right = self.names.value(self.next()?)?;
+        let left = left.as_deref();
         let order = left.and_then(|left| compare(left, right));
         match operator {
             "=" => Ok(left == Some(right)),
@@ -128,9 +131,12 @@ impl<'a> Reader<'a> {
 }
 
 /// What stands at a path.
-fn find<'i>(item: &'i Item, path: &[&str]) -> Option<&'i Value> {
+fn find<'i>(item: &'i Item, path: &[&str]) -> Option<Cow<'i, Value>> {
     let (first, rest) = path.split_first()?;
-    rest.iter().try_fold(item.get(*first)?, |value, part| value.get("M")?.get(*part))
+    let top = item.get(*first)?;
+    let Some((part, rest)) = rest.split_first() else { return Some(Cow::Borrowed(top)) };
+    let inside = lean::inside(top.get("M")?);
+    rest.iter().try_fold(inside.get(*part)?, |value, part| value.get("M")?.get(*part)).cloned().map(Cow::Owned)
 }
 
 /// The one part of a path that an update may name.

@@ -5,6 +5,7 @@ mod connector;
 mod database;
 mod dynamodb;
 mod expression;
+pub mod lean;
 pub mod model;
 mod rds;
 mod rds_xml;

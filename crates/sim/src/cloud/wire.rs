@@ -1,5 +1,6 @@
 //! The services' wire formats: requests as the SDK sends them, answers as the services write them.
 
+use super::lean;
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::body::SdkBody;
@@ -65,7 +66,8 @@ impl Call {
         match request.headers().get("x-amz-target") {
             Some(target) => {
                 call.action = target.rsplit('.').next().unwrap_or_default().to_owned();
-                call.json = serde_json::from_slice(body).map_err(|error| format!("{uri}: {error}"))?;
+                let json = if service == "dynamodb" { lean::read(body) } else { serde_json::from_slice(body) };
+                call.json = json.map_err(|error| format!("{uri}: {error}"))?;
             }
             None if service == "s3" => {
                 let path = uri.split_once("//").and_then(|(_, rest)| rest.split_once('/')).map_or("", |(_, path)| path);
@@ -83,7 +85,7 @@ impl Call {
 
     /// Whether it shows a secret where none may be.
     pub fn shows(&self, secret: &str) -> bool {
-        self.service != "secretsmanager" && self.json.to_string().contains(secret)
+        self.service != "secretsmanager" && lean::text(&self.json).contains(secret)
             || self.form.visible().any(|value| value.contains(secret))
     }
 
