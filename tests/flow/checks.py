@@ -284,9 +284,10 @@ def tags_in(parameters):
 
 def our_tags(world, operation_id, kind):
     source = f"arn:aws:rds:{world.seeded.source_region}:{ACCOUNT}:cluster:production"
+    made_for = {"aurora-restore:target": "staging"} if kind == "copy" else {}
     return {
         "aurora-restore:managed": "true", "aurora-restore:operation": operation_id,
-        "aurora-restore:source": source, "aurora-restore:kind": kind,
+        "aurora-restore:source": source, "aurora-restore:kind": kind, **made_for,
     }  # fmt: skip
 
 

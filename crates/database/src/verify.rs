@@ -156,7 +156,8 @@ async fn check_login(
     Ok(named(finding))
 }
 
-/// A real read with the user's own rights: of the first table in the first database that has one for it.
+/// A real read with the user's own rights: of the first table in the first database that has one for it. Where there are
+/// tables, and it may read none of them, it has not what its profile promises.
 async fn check_read(
     server: &Server,
     user: &DeclaredUser,
@@ -173,8 +174,13 @@ async fn check_read(
         Finding { reason: Some("no database has a table that it may read".into()), ..Finding::passed("SELECT 1") };
     for database in databases.iter().filter(|database| user.is_let_into(database)) {
         match read_a_table(server, credentials, database, &scope).await {
-            Ok(Some(table)) => finding = Finding::passed(format!("{table} in database {database}")),
-            Ok(None) => continue,
+            Ok(Read::Did(table)) => finding = Finding::passed(format!("{table} in database {database}")),
+            Ok(Read::Refused(table)) => {
+                finding =
+                    Finding::failed(format!("it may read no table, for instance not {table} in database {database}"));
+                continue;
+            }
+            Ok(Read::NoTable) => continue,
             Err(error) => finding = finding_of(error)?,
         }
         break;
@@ -193,23 +199,32 @@ async fn find_a_table(session: &mut Session, scope: &Scope, readable: bool) -> R
     Ok(table.map(|(table,)| table))
 }
 
+enum Read {
+    Did(String),
+    Refused(String),
+    NoTable,
+}
+
 async fn read_a_table(
     server: &Server,
     credentials: &Credentials,
     database: &str,
     scope: &Scope,
-) -> Result<Option<String>, DatabaseError> {
+) -> Result<Read, DatabaseError> {
     let failed =
         |error| DatabaseError::of_statement(format!("read in database {database} as {}", credentials.role), error);
     let mut session = Session::open(&server.endpoint, database, credentials, &server.trust, Purpose::Use).await?;
-    let table = find_a_table(&mut session, scope, true).await.map_err(failed)?;
-    if let Some(table) = &table {
-        // The server quoted the name.
-        let query = AssertSqlSafe(format!("SELECT EXISTS (SELECT FROM {table})"));
-        sqlx::query(query).fetch_one(&mut session.connection).await.map_err(failed)?;
-    }
+    let read = match find_a_table(&mut session, scope, true).await.map_err(failed)? {
+        Some(table) => {
+            // The server quoted the name.
+            let query = AssertSqlSafe(format!("SELECT EXISTS (SELECT FROM {table})"));
+            sqlx::query(query).fetch_one(&mut session.connection).await.map_err(failed)?;
+            Read::Did(table)
+        }
+        None => find_a_table(&mut session, scope, false).await.map_err(failed)?.map_or(Read::NoTable, Read::Refused),
+    };
     session.close().await;
-    Ok(table)
+    Ok(read)
 }
 
 /// Its rights are those of its profile; this tries one of them where it counts: a deletion of no row, which the server

@@ -3,6 +3,7 @@
 
 use crate::ids::{ClusterId, InstanceId, OperationId, SnapshotId};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 
 /// Tag: the operation that made the resource. Adoption goes by this tag, never by the name alone.
 pub const TAG_OPERATION: &str = "aurora-restore:operation";
@@ -13,6 +14,8 @@ pub const TAG_SOURCE: &str = "aurora-restore:source";
 /// Tag: what the resource is to us, see [`Kind`]. A final snapshot inherits its cluster's tags, so `managed` alone
 /// would make it look like one of our copies.
 pub const TAG_KIND: &str = "aurora-restore:kind";
+/// Tag: the cluster that a copy was made for. Its name may not tell: long ones are cut.
+pub const TAG_TARGET: &str = "aurora-restore:target";
 /// Tag: day (UTC) on which a copy was archived, which is when its restore had been verified.
 pub const TAG_ARCHIVED: &str = "aurora-restore:archived";
 /// Prefix of the tags that are ours; a request cannot set them.
@@ -57,8 +60,13 @@ pub fn copy_id(target: &ClusterId, operation_id: &OperationId) -> SnapshotId {
     suffixed(target, &format!("copy-{}", short(operation_id)))
 }
 
-/// Whether a copy of this name was made for `target`: several may restore the same source.
-pub fn is_copy_for(target: &ClusterId, id: &str) -> bool {
+/// Whether a copy of ours was made for `target`, by its tag, or by its name if an earlier version made it: several may
+/// restore the same source.
+pub fn is_copy_for(target: &ClusterId, id: &str, tags: &BTreeMap<String, String>) -> bool {
+    tags.get(TAG_TARGET).map_or_else(|| is_named_for(target, id), |made_for| made_for == target.as_str())
+}
+
+fn is_named_for(target: &ClusterId, id: &str) -> bool {
     let (room, word) = (63 - "copy-".len() - SHORT_LENGTH - 1, "-copy-");
     let stem: String = target.as_str().chars().take(room).collect();
     let rest = id.strip_prefix(stem.trim_end_matches('-')).and_then(|rest| rest.strip_prefix(word));
@@ -104,9 +112,16 @@ mod tests {
         let one = OperationId::try_from("nightly-2026-11-21").unwrap();
         for name in ["staging", "staging-copy", &"a".repeat(60), &format!("{}-b", "a".repeat(46))] {
             let of = ClusterId::try_from(name).unwrap();
-            assert!(is_copy_for(&of, copy_id(&of, &one).as_str()), "{name}");
-            assert_eq!(is_copy_for(&target, copy_id(&of, &one).as_str()), of == target, "{name}");
+            let untagged = BTreeMap::new();
+            assert!(is_copy_for(&of, copy_id(&of, &one).as_str(), &untagged), "{name}");
+            assert_eq!(is_copy_for(&target, copy_id(&of, &one).as_str(), &untagged), of == target, "{name}");
         }
+        // Names that are cut are the same; the tag is not cut.
+        let long = ["a", "b"].map(|end| ClusterId::try_from(format!("{}-{end}", "a".repeat(55))).unwrap());
+        let copy = copy_id(&long[0], &one);
+        assert_eq!(copy, copy_id(&long[1], &one));
+        let tags = BTreeMap::from([(TAG_TARGET.to_owned(), long[0].to_string())]);
+        assert_eq!(long.each_ref().map(|target| is_copy_for(target, copy.as_str(), &tags)), [true, false]);
         let two = OperationId::try_from("nightly-2026-11-22").unwrap();
         assert_eq!(copy_id(&target, &one), copy_id(&target, &one));
         assert_ne!(copy_id(&target, &one), copy_id(&target, &two));

@@ -3,7 +3,7 @@
 use crate::follow::{Answer, follow, planned, tags, with_key_advice};
 use aurora_restore_core::domain::decide::copy_snapshot::{Decision, decide};
 use aurora_restore_core::domain::kms;
-use aurora_restore_core::domain::naming::Kind;
+use aurora_restore_core::domain::naming::{Kind, TAG_TARGET};
 use aurora_restore_core::domain::operation::{CopyState, Operation};
 use aurora_restore_core::domain::outcome::StepOutput;
 use aurora_restore_core::domain::plan::CopyPlan;
@@ -50,7 +50,8 @@ async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, St
             Ok(Answer::done(json!({ "copy_id": id, "adopted": true })))
         }
         Decision::Start { copy_id, kms_key_id } => {
-            let tags = tags(operation, &plan, Kind::Copy);
+            let mut tags = tags(operation, &plan, Kind::Copy);
+            tags.insert(TAG_TARGET.to_owned(), request.target_cluster_id.to_string());
             let source = plan.snapshot.arn.as_str();
             let detail = json!({ "source": source, "kms_key_id": kms_key_id });
             let call = context.rds.copy_snapshot(source, copy_id, kms_key_id, &tags);

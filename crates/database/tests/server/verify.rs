@@ -247,3 +247,24 @@ async fn limited_and_custom_users_are_tried_where_they_may_be() {
     assert_eq!(of("read of reporting"), (Verdict::Failed, refused.into()));
     assert_eq!(of("login of reporting").0, Verdict::Failed);
 }
+
+#[tokio::test]
+async fn a_user_that_may_read_none_of_the_tables_fails() {
+    let server = TestServer::start(&[]).await;
+    let (desired, passwords) = declare(&[("readonly_user", "reader", "r")], &[]);
+    setup_users(&server.server(), &desired, &passwords).await.unwrap();
+    for database in ["shop", LAGER] {
+        server
+            .run(
+                database,
+                "DO $$ DECLARE s name; BEGIN FOR s IN SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' LOOP \
+                 EXECUTE format('REVOKE SELECT ON ALL TABLES IN SCHEMA %I FROM reader, PUBLIC', s); END LOOP; END $$",
+            )
+            .await;
+    }
+    let results = verify(&server.server(), &desired, &passwords, &Checks::default()).await.unwrap();
+    let read = results.iter().find(|result| result.name == "read of readonly_user").unwrap();
+    assert_eq!(read.verdict, Verdict::Failed, "{read:?}");
+    let reason = read.reason.as_deref().unwrap();
+    assert!(reason.starts_with("it may read no table, for instance not "), "{reason}");
+}

@@ -32,7 +32,7 @@ pub fn decide(
     let ours = |snapshot: &&Snapshot| {
         Sabotage::RetentionTakesWhatIsNotOurs.is_on()
             || snapshot.is_our_copy()
-                && is_copy_for(target, &snapshot.id)
+                && is_copy_for(target, &snapshot.id, &snapshot.tags)
                 && snapshot.tags.get(TAG_SOURCE).is_some_and(|source| source == source_cluster_arn)
     };
     let mut copies: Vec<&Snapshot> = snapshots.iter().filter(ours).collect();
