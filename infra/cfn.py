@@ -35,6 +35,14 @@ def short_tag(loader, suffix, node):
 Loader.add_multi_constructor("!", short_tag)
 
 
+def read_toml(path):
+    try:
+        import tomllib as toml
+    except ImportError:  # Python 3.10; sam brings this one
+        import tomlkit as toml
+    return toml.loads(Path(path).read_text())
+
+
 @functools.cache
 def load(path=TEMPLATE):
     return yaml.load(Path(path).read_text(), Loader)  # noqa: S506 a loader of our own, and safe

@@ -10,37 +10,21 @@ in another account. The AWS CLI and sam are its clients; the credentials are the
 import argparse
 import datetime
 import os
-import platform
 import shutil
 import subprocess
 import sys
 import time
-import zipfile
 from pathlib import Path
 
+import artefacts
 import verify
-from cfn import ROOT, Stack
-
-BUILD = ROOT / ".aws-sam" / "build"
-# sam builds Rust functions with cargo's release profile: this makes it the one of Cargo.toml's [profile.lambda].
-PROFILE = {
-    "CARGO_PROFILE_RELEASE_OPT_LEVEL": "s", "CARGO_PROFILE_RELEASE_LTO": "fat", "CARGO_PROFILE_RELEASE_CODEGEN_UNITS": "1",
-    "CARGO_PROFILE_RELEASE_STRIP": "true", "CARGO_PROFILE_RELEASE_PANIC": "unwind",
-}  # fmt: skip
-TARGETS = {"arm64": "aarch64-unknown-linux-gnu", "x86_64": "x86_64-unknown-linux-gnu"}
-
-
-def say(text):
-    print(f"- {text}", flush=True)
+from artefacts import say
+from cfn import ROOT, Stack, load, read_toml
 
 
 def settings_of(environment):
     """An environment's table of samconfig.toml, with its parameters as a dictionary."""
-    try:
-        import tomllib as toml
-    except ImportError:  # Python 3.10; sam brings this one
-        import tomlkit as toml
-    config = toml.loads((ROOT / "samconfig.toml").read_text())
+    config = read_toml(ROOT / "samconfig.toml")
     if environment not in config or "deploy" not in config[environment]:
         known = ", ".join(name for name, table in config.items() if isinstance(table, dict) and "deploy" in table)
         raise SystemExit(f"ENV={environment or ''}: samconfig.toml knows {known}")
@@ -87,22 +71,8 @@ def run(command, environment):
 
 
 def package(arguments):
-    architecture = arguments.architecture
-    target = TARGETS[architecture]
-    say(f"ten functions for {architecture}, optimised for size with fat LTO: about 12 minutes on 2 cores; into {BUILD.relative_to(ROOT)}")
-    rustup = shutil.which("rustup")
-    installed = subprocess.run([rustup, "target", "list", "--installed"], capture_output=True, text=True, check=False).stdout if rustup else target
-    if target not in installed and platform.machine() != target.partition("-")[0]:
-        raise SystemExit(f"Rust has no {target}: rustup target add {target}, or build for this machine: make package ARCH=x86_64")
-    # cargo-lambda is in the environment of the local stack.
-    path = os.pathsep.join([str(ROOT / ".local" / "venv" / "bin"), os.environ.get("PATH", "")])
-    environment = {**os.environ, **PROFILE, "PATH": path, "SAM_CLI_TELEMETRY": "0"}
-    run([tool("sam"), "build", "--template-file", ROOT / "infra" / "template.yaml", "--parameter-overrides", f"Architecture={architecture}"], environment)
-    for bootstrap in sorted(BUILD.glob("*/bootstrap")):
-        archive = BUILD.parent / f"{bootstrap.parent.name}.zip"
-        with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as zipped:
-            zipped.write(bootstrap, "bootstrap")
-        say(f"{archive.relative_to(ROOT)}: {archive.stat().st_size / 1e6:.1f} MB")
+    say(f"ten functions for {arguments.architecture}, optimised for size with fat LTO: about 12 minutes on 2 cores; into {artefacts.BUILD.relative_to(ROOT)}")
+    artefacts.build(arguments.architecture, tool("sam"), run)
 
 
 # Deploy
@@ -112,8 +82,7 @@ def sam_deploy(arguments, *options):
     settings = settings_of(arguments.environment)
     environment = acting(settings["region"])
     filled(settings)
-    if not (BUILD / "template.yaml").exists():
-        raise SystemExit("Nothing is packaged yet: make package")
+    artefacts.check(settings["parameters"].get("Architecture", load()["Parameters"]["Architecture"]["Default"]))
     who = verify.aws("sts", "get-caller-identity", "--region", settings["region"], environment=environment)
     say(f"stack {settings['stack_name']} in {settings['region']} of account {who['Account']}, as {who['Arn']}")
     for name, value in settings["parameters"].items():
@@ -127,7 +96,7 @@ def sam_deploy(arguments, *options):
         say(f"code goes to s3://{bucket}/code")
     except verify.Refused:
         say("code goes to a bucket that sam makes; from the next time on to the environment's own")
-    command = [tool("sam"), "deploy", "--template-file", BUILD / "template.yaml", "--config-file", ROOT / "samconfig.toml", "--config-env", arguments.environment]
+    command = [tool("sam"), "deploy", "--template-file", artefacts.BUILD / "template.yaml", "--config-file", ROOT / "samconfig.toml", "--config-env", arguments.environment]
     run([*command, *where, *options], environment)
 
 
@@ -227,7 +196,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
     one = commands.add_parser("package")
-    one.add_argument("--architecture", choices=TARGETS, default="arm64")
+    one.add_argument("--architecture", choices=artefacts.TARGETS, default="arm64")
     one.set_defaults(call=package)
     for name, call in (("plan", plan), ("deploy", deploy), ("verify", check), ("destroy", destroy), ("share", share)):
         one = commands.add_parser(name)

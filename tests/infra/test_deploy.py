@@ -1,7 +1,10 @@
 """What `make deploy` and its like say and do, with AWS and sam replaced at their two doors."""
 
 import json
+import shutil
+import subprocess
 
+import artefacts
 import deploy
 import pytest
 import verify
@@ -39,14 +42,22 @@ def doors(monkeypatch, tmp_path):
     monkeypatch.setattr(verify, "aws", doors.aws)
     monkeypatch.setattr(deploy, "run", doors.run)
     monkeypatch.setattr(deploy, "tool", lambda name: name)
-    monkeypatch.setattr(deploy, "BUILD", tmp_path)
-    (tmp_path / "template.yaml").write_text("")
+    monkeypatch.setattr(artefacts, "BUILD", tmp_path)
+    packaged(tmp_path, "arm64")
     settings = {"stack_name": "aurora-restore-dev", "region": "us-west-2", "parameters": dict(PARAMETERS)}
     monkeypatch.setattr(deploy, "settings_of", lambda environment: settings)
     for name in ("ROLE_ARN", "EXTERNAL_ID"):
         monkeypatch.delenv(name, raising=False)
     doors.settings = settings
     return doors
+
+
+def packaged(folder, architecture, symbols=b"GLIBC_2.34"):
+    """Ten files that begin as programs for this machine do."""
+    number = {name: number for number, name in artefacts.ELF_MACHINES.items()}[architecture]
+    for name in artefacts.binaries():
+        (folder / name).mkdir(exist_ok=True)
+        (folder / name / "bootstrap").write_bytes(b"\x7fELF".ljust(18, b"\0") + number.to_bytes(2, "little") + symbols)
 
 
 def call(monkeypatch, *words):
@@ -80,6 +91,40 @@ def test_samples_are_not_deployed(doors, monkeypatch):
     with pytest.raises(SystemExit, match="VpcId=<vpc-"):
         call(monkeypatch, "deploy", "dev")
     assert doors.ran == []
+
+
+def test_only_what_lambda_can_run_is_deployed(doors, monkeypatch):
+    """All ten functions, for the settings' architecture, with the C library that Lambda has."""
+    packaged(artefacts.BUILD, "x86_64")
+    with pytest.raises(SystemExit, match="PreflightFunction: is built for x86_64, not for arm64"):
+        call(monkeypatch, "deploy", "dev")
+    doors.settings["parameters"]["Architecture"] = "x86_64"
+    call(monkeypatch, "plan", "dev")
+    packaged(artefacts.BUILD, "x86_64", b"GLIBC_2.9 GLIBC_2.39 GLIBC_2.4")
+    with pytest.raises(SystemExit, match=r"NotifyFunction: needs glibc 2\.39, Lambda has 2\.34"):
+        call(monkeypatch, "plan", "dev")
+    packaged(artefacts.BUILD, "x86_64")
+    (artefacts.BUILD / "NotifyFunction" / "bootstrap").unlink()
+    with pytest.raises(SystemExit, match="  NotifyFunction: is not packaged yet\nmake package ARCH=x86_64"):
+        call(monkeypatch, "plan", "dev")
+    assert len(doors.ran) == 1
+
+
+def test_the_functions_are_built_with_the_profile_for_lambda(tmp_path):
+    """What cargo-lambda makes of the environment: Cargo.toml's [profile.lambda], with nothing of its own laid over it."""
+    cargo = tmp_path / "cargo"
+    cargo.write_text(f'#!/bin/sh\n[ "$1" = build ] || exec {shutil.which("cargo")} "$@"\n(echo "$@"; env) >{tmp_path}/asked\nexit 1\n')
+    cargo.chmod(0o755)
+    architecture = next((one for one in artefacts.TARGETS if artefacts.is_own(one)), None)
+    if architecture is None:
+        pytest.skip("this machine is not of a kind that Lambda has, and zig may be missing")
+    environment = {**artefacts.build_environment(architecture), "CARGO": str(cargo)}
+    command = [artefacts.VENV / "bin" / "cargo-lambda", "lambda", "build", "--release", "--bin", "preflight"]
+    subprocess.run(command, cwd=artefacts.ROOT, env=environment, capture_output=True, check=False)
+    asked, *variables = (tmp_path / "asked").read_text().splitlines()
+    assert "--release" in asked and "profile" not in asked and "rustflags" not in asked.lower(), asked
+    profile = {line.removeprefix("CARGO_PROFILE_RELEASE_") for line in variables if line.startswith("CARGO_PROFILE_RELEASE_")}
+    assert profile == {"OPT_LEVEL=s", "LTO=fat", "CODEGEN_UNITS=1", "STRIP=true", "PANIC=unwind"}
 
 
 def test_another_accounts_role_is_taken(doors, monkeypatch):
