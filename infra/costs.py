@@ -48,7 +48,22 @@ def table(data):
     lines.append("| **Together** | " + " | ".join(f"**{sum(column.values()):.2f}**" for column in columns.values()) + " |")
     endpoints = data["assumed"]["interface_endpoints"] * data["assumed"]["subnets"] * HOURS_A_MONTH * data["prices"]["endpoint_hour"]
     lines.append("| with `CreateEndpoints` besides | " + " | ".join(f"{endpoints:.2f}" for _ in columns) + " |")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", provenance(data)])
+
+
+def provenance(data):
+    """How far the prices can be relied on, in a sentence each."""
+    sources = {name: data["sources"][name] for name in data["prices"]}
+    by_aws = [name for name, source in sources.items() if source and source.startswith("aws.amazon.com/")]
+    unchecked = [name for name, source in sources.items() if source is None]
+
+    def listed(names):
+        return ", ".join(f"`{name}`" for name in names)
+
+    return (
+        f"Read on AWS's own pages: {listed(by_aws)}. Without any source, to be checked: {listed(unchecked) or 'none'}. "
+        "All others are from pages of third parties, named in `infra/prices.json`."
+    )
 
 
 def main():

@@ -15,6 +15,13 @@ def test_the_costs_are_those_of_the_prices():
     assert GUIDE.split(BEGIN)[1].split(END)[0].strip() == table(PRICES)
 
 
+def test_every_price_says_where_it_is_from():
+    """A source, or null; and the guide names those that have none."""
+    assert set(PRICES["sources"]) - {"comment"} == set(PRICES["prices"])
+    unchecked = {name for name, source in PRICES["sources"].items() if source is None}
+    assert set(re.findall(r"`(\w+)`", GUIDE.split("Without any source, to be checked: ")[1].split(". ")[0])) == unchecked
+
+
 def test_costs_follow_prices():
     """A price that doubles shows; what no price is for costs nothing."""
     small = PRICES["sizes"][0]
@@ -42,6 +49,17 @@ def test_commands_and_parameters_exist():
     named = set(re.findall(r"`([A-Z][A-Za-z]+)=", GUIDE)) | set(re.findall(r"`((?:Schedule|Source|Target|Database|Notification)[A-Z][A-Za-z]*)`", GUIDE))
     errors = set(re.findall(r"^### (\w+)$", (ROOT / "docs" / "runbook.md").read_text(), re.MULTILINE))
     assert len(named) > 10 and named - known - errors <= {"ENV", "ARCH"}, named - known
+
+
+def test_a_stranger_finds_every_step():
+    """The guide's chapters, in the order in which they are needed, and the first deployment in numbered steps."""
+    chapters = re.findall(r"^## (.+)$", GUIDE, re.MULTILINE)
+    assert chapters == [
+        "Before you begin", "The first deployment", "The first restore, by hand", "The schedule", "Production in another account", "Within one Region",
+        "Several environments and tenants", "Upgrading", "What it costs", "Removing it", "Troubleshooting",
+    ]  # fmt: skip
+    steps = re.findall(r"^(\d)\. \*\*", GUIDE.split("## The first deployment")[1].split("\n## ")[0], re.MULTILINE)
+    assert steps == list("1234567")
 
 
 def test_links_lead_somewhere():
