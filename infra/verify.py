@@ -6,6 +6,7 @@ Secrets' values are read to see whether they are filled, and never shown.
 import concurrent.futures
 import copy
 import json
+import os
 import re
 import subprocess
 import sys
@@ -32,6 +33,9 @@ def aws(*arguments, environment=None):
     # The CLI of the first generation has no pager.
     if beside.exists():
         command.remove("--no-cli-pager")
+    # For SQS it also has no ear for the variable that the others hear.
+    if arguments[0] == "sqs" and (endpoint := (environment or os.environ).get("AWS_ENDPOINT_URL")):
+        command += ["--endpoint-url", endpoint]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         found = re.search(r"An error occurred \((\w+)\)[^:]*: (.*)", done.stderr, re.DOTALL)
@@ -173,6 +177,32 @@ def check_bucket(look):
     look.row("  public access", all(block.values()), "blocked", "not blocked: deploy")
 
 
+def check_dba(look):
+    for role in (made["Properties"]["RoleName"] for name, made in look.made.items() if name == "DbaRole"):
+        try:
+            found = look.aws("iam", "get-role", "--role-name", role)["Role"]
+        except Refused as refused:
+            look.row(f"role {role}", False, "", f"{refused.code}: deploy")
+            continue
+        who = [one["Principal"] for one in found["AssumeRolePolicyDocument"]["Statement"]]
+        wanted = look.stack.parameters["DbaPrincipalArn"]
+        look.row(f"role {role}", who == [{"AWS": wanted}], f"for {wanted}", f"is for {who}, not for {wanted}: deploy")
+
+
+def check_logs(look):
+    """How long logs are kept, and under which key; a group that a function made by itself has neither."""
+    wanted = [made["Properties"] for made in look.made.values() if made["Type"] == "AWS::Logs::LogGroup"]
+    prefixes = sorted({group["LogGroupName"].partition(look.stack.parameters["NamePrefix"])[0] + look.stack.parameters["NamePrefix"] for group in wanted})
+    found = {group["logGroupName"]: group for prefix in prefixes for group in look.aws("logs", "describe-log-groups", "--log-group-name-prefix", prefix)["logGroups"]}
+    missing = sorted(group["LogGroupName"] for group in wanted if group["LogGroupName"] not in found)
+    loose = sorted(
+        group["LogGroupName"] for group in wanted if group["LogGroupName"] in found
+        and not (found[group["LogGroupName"]].get("retentionInDays") == int(group["RetentionInDays"]) and found[group["LogGroupName"]].get("kmsKeyId"))
+    )  # fmt: skip
+    to_do = f"missing: {', '.join(missing) or 'none'}; not kept for so long, or not under our key: {', '.join(loose) or 'none'}: deploy"
+    look.row("logs", not missing and not loose, f"{len(wanted)} groups, kept {wanted[0]['RetentionInDays']} days, under our key", to_do)
+
+
 def check_functions(look):
     for key, made in ((key, made["Properties"]) for key, made in look.made.items() if made["Type"] == "AWS::Serverless::Function"):
         name = made["FunctionName"]
@@ -219,7 +249,7 @@ def check_alarms(look):
 
 CHECKS = {
     "stack": check_stack, "key": check_key, "secrets": check_secrets, "tables": check_tables, "topic": check_topic, "bucket": check_bucket,
-    "functions": check_functions, "machine": check_machine, "schedule": check_schedule, "alarms": check_alarms,
+    "dba": check_dba, "logs": check_logs, "functions": check_functions, "machine": check_machine, "schedule": check_schedule, "alarms": check_alarms,
 }  # fmt: skip
 
 

@@ -56,6 +56,13 @@ def test_alarms_rest_on_figures_that_are_written():
     assert "MissingAlarm" not in Stack().resources(), "nobody is woken before the schedule is on"
 
 
+def test_what_has_to_be_watched_is():
+    """Runs that failed, timed out or are missing; steps that take long; throttles; the queue; secrets that nobody filled."""
+    watched = {name.removesuffix("Alarm") for name in of_type("AWS::CloudWatch::Alarm")}
+    long = {"LongCopy", "LongDeletion", "LongRestore", "LongSetup"}
+    assert watched == {"Failed", "TimedOut", "Missing", "Throttled", "StateMachineThrottled", "DeadLetters", "Placeholder"} | long
+
+
 def test_a_placeholder_is_found_in_preflights_log():
     """The filter looks for the word with which preflight refuses such a secret, where it logs it."""
     ((name, found),) = of_type("AWS::Logs::MetricFilter").items()
