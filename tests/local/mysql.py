@@ -6,13 +6,14 @@ and each restored cluster is a copy of it with a server of its own, reachable ov
 """
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+
+from servers import Servers
 
 INSTALL = (
     "MariaDB server and client not found. Debian/Ubuntu: apt-get install mariadb-server-core mariadb-client-core; macOS: brew install mariadb; "
@@ -72,7 +73,7 @@ def account(user, host):
     return f"{literal(user)}@{literal(host)}"
 
 
-class Plane:
+class Plane(Servers):
     """All MariaDB servers of a stack. Clusters are named by a key of the caller's choice."""
 
     def __init__(self, postgres):
@@ -158,31 +159,11 @@ class Plane:
             raise RuntimeError(f"MariaDB refused: {done.stderr.strip()}")
         return done.stdout
 
-    def restore(self, key, name):
-        """A fresh copy of production for this cluster; its port. A cluster that has a server keeps it."""
-        with self.lock:
-            if self.template is None:
-                self._make_template()
-            if key not in self.servers:
-                directory = self.shared.home / key
-                self.shared._run("cp", "-a", self.template, directory)
-                self.servers[key] = self._start(directory, name)
-            return self.servers[key].port
-
-    def port(self, key):
-        server = self.servers.get(key)
-        return server.port if server else None
-
-    def destroy(self, key):
-        with self.lock:
-            server = self.servers.pop(key, None)
-            if server:
-                self._stop(server)
-                shutil.rmtree(server.directory, ignore_errors=True)
-
-    def destroy_all(self):
-        for key in list(self.servers):
-            self.destroy(key)
+    def _copy(self, key):
+        if self.template is None:
+            self._make_template()
+        self.shared._run("cp", "-a", self.template, self.shared.home / key)
+        return self.shared.home / key
 
     def set_master_password(self, key, user, password):
         with self.lock:

@@ -22,6 +22,8 @@ import threading
 import time
 from pathlib import Path
 
+from servers import Servers
+
 HERE = Path(__file__).resolve().parent
 INSTALL = "PostgreSQL server binaries not found. Debian/Ubuntu: apt-get install postgresql; macOS: brew install postgresql@16; or set POSTGRES_BIN_DIR."
 
@@ -96,7 +98,7 @@ class Server:
         self.directory, self.process, self.port = directory, process, port
 
 
-class Plane:
+class Plane(Servers):
     """All PostgreSQL servers of a stack. Clusters are named by a key of the caller's choice."""
 
     def __init__(self, run_dir, ledger):
@@ -300,31 +302,14 @@ class Plane:
             raise RuntimeError(f"the production template could not be made: {self.failure}") from self.failure
 
     def restore(self, key, name):
-        """A fresh copy of production for this cluster; its port. A cluster that has a server keeps it."""
         self.wait_ready()
-        with self.lock:
-            if key not in self.servers:
-                directory = self.home / key
-                # Cheap where the file system shares blocks between copies, a plain copy elsewhere.
-                flags = ["-cRp"] if platform.system() == "Darwin" else ["-a", "--reflink=auto"]
-                self._run("cp", *flags, self.template, directory)
-                self.servers[key] = self._start(directory, name)
-            return self.servers[key].port
+        return super().restore(key, name)
 
-    def port(self, key):
-        server = self.servers.get(key)
-        return server.port if server else None
-
-    def destroy(self, key):
-        with self.lock:
-            server = self.servers.pop(key, None)
-            if server:
-                self._stop(server)
-                shutil.rmtree(server.directory, ignore_errors=True)
-
-    def destroy_all(self):
-        for key in list(self.servers):
-            self.destroy(key)
+    def _copy(self, key):
+        # Cheap where the file system shares blocks between copies, a plain copy elsewhere.
+        flags = ["-cRp"] if platform.system() == "Darwin" else ["-a", "--reflink=auto"]
+        self._run("cp", *flags, self.template, self.home / key)
+        return self.home / key
 
     def set_master_password(self, key, user, password):
         from psycopg import sql
