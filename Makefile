@@ -15,7 +15,7 @@ INFRA_BIN := $(INFRA_TOOLS)/infra/bin
 
 
 
-.PHONY: help setup setup-tests build demo demo-failure stack stop test test-newer-postgres test-artefacts sim sim-tests bench-db check lint-infra infra-tools package deploy-plan deploy verify destroy share format clean
+.PHONY: help setup setup-tests build demo demo-failure stack stop test test-newer-postgres test-artefacts sim sim-tests bench-db check lint-infra lint-templates infra-tools package deploy-plan deploy verify destroy share format clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{ printf "  make %-20s %s\n", $$1, $$2 }'
@@ -80,14 +80,17 @@ check: setup $(CARGO_DENY) ## format, lints, dependencies, infrastructure, gener
 	git diff --exit-code -- Cargo.lock
 	$(MAKE) test
 
+lint-templates: setup $(ASL_VALIDATOR) ## its cheap part, which CI runs too: cfn-lint, asl-validator, parliament
+	@sh infra/setup.sh $(INFRA_TOOLS) infra
+	$(INFRA_BIN)/cfn-lint infra/*.yaml
+	$(ASL_VALIDATOR) --json-path statemachine/restore.asl.json
+	$(INFRA_BIN)/python infra/lint_policies.py
+
 # checkov and not cfn-guard: its rules come with it and are kept up to date, an exception stands beside its resource, and it judges
 # what policies add up to (cloudsplaining). cfn-guard's AWS rule set is a download of its own, and a build of four minutes.
-lint-infra: setup infra-tools $(ASL_VALIDATOR) ## the templates, their policies and the state machine; rights against deeds
-	$(INFRA_BIN)/cfn-lint infra/*.yaml
+lint-infra: lint-templates infra-tools ## the templates, their policies and the state machine; rights against deeds
 	SAM_CLI_TELEMETRY=0 $(INFRA_BIN)/sam validate --lint --region us-west-2 --template-file infra/template.yaml
-	$(ASL_VALIDATOR) --json-path statemachine/restore.asl.json
 	$(INFRA_TOOLS)/checkov/bin/checkov --skip-download --quiet --compact --framework cloudformation --directory infra
-	$(INFRA_BIN)/python infra/lint_policies.py
 	INFRA_BIN=$(abspath $(INFRA_BIN)) $(PY) -m pytest -q -p no:cacheprovider tests/infra
 
 infra-tools:

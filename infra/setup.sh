@@ -2,6 +2,8 @@
 # Installs what lints and deploys the infrastructure: below $1 (.local when left out) an environment `infra` (sam, cfn-lint,
 # parliament, the AWS CLI) and one for checkov. uv does it: plain pip looks for versions of sam for over ten minutes.
 # Quick when there is nothing to do.
+#
+#   setup.sh [FOLDER [infra | checkov]]
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -28,5 +30,6 @@ install() { # environment, requirements
 }
 
 mkdir -p "$tools"
-install infra "$here/requirements.txt"
-install checkov "$here/checkov.txt"
+[ "${2:-infra}" = infra ] && install infra "$here/requirements.txt"
+[ "${2:-checkov}" = checkov ] && install checkov "$here/checkov.txt"
+true
