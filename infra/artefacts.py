@@ -73,7 +73,7 @@ def build(architecture, sam, run):
         archive = BUILD.parent / f"{name}.zip"
         with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as zipped:
             zipped.write(BUILD / name / "bootstrap", "bootstrap")
-        say(f"{archive.relative_to(ROOT)}: {archive.stat().st_size / 1e6:.1f} MB")
+        say(f"{os.path.relpath(archive, ROOT)}: {archive.stat().st_size / 1e6:.1f} MB")
 
 
 def check(architecture):

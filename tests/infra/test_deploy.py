@@ -3,6 +3,9 @@
 import json
 import shutil
 import subprocess
+import sys
+import zipfile
+from pathlib import Path
 
 import artefacts
 import deploy
@@ -108,6 +111,35 @@ def test_only_what_lambda_can_run_is_deployed(doors, monkeypatch):
     with pytest.raises(SystemExit, match="  NotifyFunction: is not packaged yet\nmake package ARCH=x86_64"):
         call(monkeypatch, "plan", "dev")
     assert len(doors.ran) == 1
+
+
+def test_a_package_is_ten_zips(doors, monkeypatch, tmp_path, capsys):
+    """All functions compiled in one go, then taken by sam one by one, looked at, zipped."""
+    build = tmp_path / "build"
+    build.mkdir()
+    packaged(build, "arm64")
+    monkeypatch.setattr(artefacts, "BUILD", build)
+    monkeypatch.setattr(artefacts, "build_environment", lambda architecture: {})
+    call(monkeypatch, "package")
+    compiled, built = doors.ran
+    assert compiled[:3] == ["cargo", "lambda", "build"] and "--arm64" in compiled and compiled.count("--bin") == 10
+    assert built[:2] == ["sam", "build"] and "Architecture=arm64" in built
+    archives = sorted(path.name for path in tmp_path.glob("*.zip"))
+    assert archives == sorted(f"{name}.zip" for name in artefacts.binaries())
+    assert all(zipfile.ZipFile(tmp_path / name).namelist() == ["bootstrap"] for name in archives)
+    assert "NotifyFunction.zip: 0.0 MB" in capsys.readouterr().out
+
+
+def test_what_building_for_another_machine_lacks_is_said(monkeypatch):
+    """Rust's target and zig, with the commands that bring them, and what can be done without."""
+    foreign = "mips"
+    monkeypatch.setitem(artefacts.TARGETS, foreign, "mips-unknown-linux-gnu")
+    monkeypatch.setattr(artefacts, "VENV", Path(sys.prefix))
+    monkeypatch.setattr(artefacts.shutil, "which", lambda *_, **__: None)
+    monkeypatch.delenv("CARGO_LAMBDA_COMPILER", raising=False)
+    pytest.importorskip("tomllib")
+    with pytest.raises(SystemExit, match="(?s)mips needs:.*rustup target add mips-unknown-linux-gnu.*pip install ziglang"):
+        artefacts.build_environment(foreign)
 
 
 def test_the_functions_are_built_with_the_profile_for_lambda(tmp_path):
