@@ -23,7 +23,7 @@ VARIANTS = {
     "template.yaml": [
         {},
         {
-            "SourceKmsKeyArn": KEY, "DatabaseKmsKeyArn": KEY, "SourceAccountId": "210987654321", "MayReplaceUnmanaged": "true", "DbaPrincipalArn": USER,
+            "SourceKmsKeyArn": KEY, "DatabaseKmsKeyArn": KEY, "MasterUserSecretKmsKeyArn": KEY, "SourceAccountId": "210987654321", "MayReplaceUnmanaged": "true", "DbaPrincipalArn": USER,
             "MaskingBucket": "scripts", "PermissionsBoundaryArn": "arn:aws:iam::123456789012:policy/boundary",
         },
         {"SourceRegion": "us-west-2", "SourceKmsKeyArn": KEY},

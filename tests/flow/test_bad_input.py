@@ -142,6 +142,9 @@ def test_a_wrong_secret(shared, secrets, words):
     shared.stack.forget_calls()
     run = refuse(shared, {}, words)
     assert "Hidden" not in run.history_text + json.dumps([run.item, run.audit]) + shared.logs()
+    # What the template's PlaceholderFilter looks for.
+    refusals = [line for line in map(json.loads, shared.logs("preflight").splitlines()) if line.get("level") == "ERROR" and line["operation_id"] == run.operation_id]
+    assert any("PLACEHOLDER" in line["message"] for line in refusals) == ("PLACEHOLDER" in run.message)
 
 
 # Last, because each lays out a scene of its own.

@@ -134,17 +134,21 @@ def test_a_member_of_a_global_cluster_is_refused(world):
     checks.check_untouched(before, checks.look(world, "us-west-2"))
 
 
-def test_rds_makes_the_master_password(world):
-    """`manage_master_user_password`: RDS's secret under the named key; ours is not read, and may be missing."""
+@pytest.mark.parametrize("alias", ["alias/aurora-restore-secrets", "alias/other-key"])
+def test_rds_makes_the_master_password(world, alias):
+    """`manage_master_user_password`: RDS's secret under the named key, the stack's or another; ours is not read, and may be missing."""
+    if alias == "alias/other-key":
+        kms = world.stack.client("kms")
+        kms.create_alias(AliasName=alias, TargetKeyId=kms.create_key(Description="another team's")["KeyMetadata"]["KeyId"])
     world.stack.client("secretsmanager").delete_secret(SecretId="aurora-restore/dev/master-credentials", ForceDeleteWithoutRecovery=True)
-    run = world.run({"manage_master_user_password": True, "master_user_secret_kms_key_id": "alias/aurora-restore-secrets"})
+    run = world.run({"manage_master_user_password": True, "master_user_secret_kms_key_id": alias})
     checks.check_execution(run, checks.HAPPY)
     checks.check_audit(world)
     managed = world.cluster()["MasterUserSecret"]
     assert run.item["cluster"]["master_user_secret_arn"] == managed["SecretArn"] and managed["SecretStatus"] == "active"
     assert len([c for c in world.rds_calls() if "ManageMasterUserPassword" in c["parameters"]]) == 1
     (modify,) = [r["detail"] for r in run.audit if r["phase"] == "begun" and "manage_master_user_password" in str(r.get("detail"))]
-    assert modify == {"manage_master_user_password": True, "master_user_secret_kms_key_id": "alias/aurora-restore-secrets"}
+    assert modify == {"manage_master_user_password": True, "master_user_secret_kms_key_id": alias}
     assert not [c for c in world.rds_calls() if "MasterUserPassword" in c["parameters"]]
     checks.check_logins(world)
     password = world.master_secret()["password"]

@@ -119,6 +119,21 @@ def test_variables_name_what_is_made():
     assert (values["ENVIRONMENT"], values["SOURCE_REGION"], values["TARGET_REGION"]) == ("dev", "us-east-1", REGION)
 
 
+def test_keys_of_other_teams():
+    """Each key that can be named instead of the stack's own is where it belongs, and its parameter makes nothing new."""
+    database, secret = (f"arn:aws:kms:{REGION}:{ACCOUNT}:key/{name}" for name in ("DATABASE", "SECRET"))
+    stack = Stack({"DbaPrincipalArn": CONTRACT["dba_role"]["principal"], "DatabaseKmsKeyArn": database, "MasterUserSecretKmsKeyArn": secret})
+    assert names(stack) == names(STACK)
+    values = stack.resolve(stack.template["Globals"]["Function"]["Environment"]["Variables"])
+    assert values["KMS_KEY_ID"] == database
+    named = {key: {name for name, made in stack.resources().items() if key in json.dumps(made["Properties"])} for key in (database, secret)}
+    assert named[database] == {"PreflightRole", "CopySnapshotRole", "DeleteClusterRole", "RestoreClusterRole", "CheckRestoreRole"}
+    assert named[secret] == {"PreflightRole", "CheckRestoreRole", "SetupDbUsersRole", "VerifyRestoreRole"}
+    # The request's own example is the key that is taken when nothing is said.
+    example = re.search(r"\| `master_user_secret_kms_key_id` \|.*`\"([^`\"]+)\"` \|$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert example[1] == CONTRACT["key_alias"]
+
+
 def test_a_function_for_every_step():
     """The ten binaries, each with its function, and the definition's placeholders filled with them."""
     binaries = sorted(path.stem for path in (ROOT / "crates" / "steps" / "src" / "bin").glob("*.rs"))

@@ -25,6 +25,10 @@ DEPLOYMENTS = {
 }
 DEPLOYMENTS |= {name + OVER_UNMANAGED: {**base, "TargetClusterId": "payments-legacy", "MayReplaceUnmanaged": "true"} for name, base in DEPLOYMENTS.items()}
 USUAL = "us-east-1 to us-west-2"
+# RDS's own secret under a key that is not the stack's, which takes a parameter, too.
+OTHER_KEY = "arn:aws:kms:us-west-2:123456789012:key/OTHER"
+WITH_OTHER_KEY = " with another key for RDS's secret"
+DEPLOYMENTS[USUAL + WITH_OTHER_KEY] = {**DEPLOYMENTS[USUAL], "MasterUserSecretKmsKeyArn": OTHER_KEY}
 # Calls that were made and that the policies refuse, on purpose.
 REFUSED = {("preflight", "kms:DescribeKey", "no key: alias/none"): "a key that a wrong request names; refused either way"}
 ROLES = {step: f"{''.join(word.capitalize() for word in step.split('-'))}Role" for step in next(iter(DEEDS.values()))}
@@ -41,7 +45,7 @@ def deeds_of(who):
         for action, objects in functions.get(who, {}).items():
             for resource, conditions in objects:
                 if (who, action, resource) not in REFUSED:
-                    over = OVER_UNMANAGED if "payments-legacy" in resource else ""
+                    over = OVER_UNMANAGED if "payments-legacy" in resource else WITH_OTHER_KEY if resource == OTHER_KEY else ""
                     found[name + over].append((action, resource.replace(":function:", ":function:aurora-restore-"), conditions))
     return found
 
@@ -89,6 +93,25 @@ def kind_of(resource):
 def test_rights_are_deeds(who):
     """No call without a right, no right without a call."""
     assert problems(who) == []
+
+
+def test_a_key_of_its_own_for_the_database():
+    """DatabaseKmsKeyArn: what RDS does with a key goes to that one, and the stack's own is no longer for RDS."""
+    database_key, own = "arn:aws:kms:us-west-2:123456789012:key/DATABASE", KEYS[REGION]
+    stack = Stack({**DEPLOYMENTS[USUAL], "DatabaseKmsKeyArn": database_key, "MasterUserSecretKmsKeyArn": OTHER_KEY})
+    through_rds = {"kms:ViaService": f"rds.{REGION}.amazonaws.com", "kms:GrantIsForAWSResource": "true"}
+    seen = set()
+    for who, role in ROLES.items():
+        documents = stack.policies(role).values()
+        for action, resource, conditions in deeds_of(who)[USUAL]:
+            if resource == own and conditions.get("kms:ViaService") == f"rds.{REGION}.amazonaws.com":
+                seen.add(who)
+                assert allowed(documents, action, database_key, conditions), f"{who}: {action}"
+        for action in ("kms:Decrypt", "kms:CreateGrant", "kms:GenerateDataKey"):
+            assert not allowed(documents, action, own, through_rds), f"{who}: {action} with the stack's key"
+    assert seen == {"copy-snapshot", "restore-cluster", "check-restore"}
+    for key in (database_key, OTHER_KEY):
+        assert allowed(stack.policies("PreflightRole").values(), "kms:DescribeKey", key, {})
 
 
 def test_everyone_is_here():

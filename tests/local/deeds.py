@@ -12,13 +12,15 @@ ACCOUNT = "123456789012"
 VARIABLE = [
     (re.compile(r"(-copy-|-final-)[0-9a-f]{10}$"), r"\1OPERATION"),
     (re.compile(r"(:execution:[^:]+:).*"), r"\1EXECUTION"),
-    (re.compile(r"(:key/).*"), r"\1KEY"),
+    (re.compile(r"(:key/)(?!OTHER$).*"), r"\1KEY"),
     (re.compile(r"(:rds:[a-z-]+)-\d{4}-\d\d-\d\d-\d\d-\d\d$"), r"\1-NIGHT"),
     (re.compile(r"^(arn:aws:s3:::[^/]+/[^/]+/).+"), r"\1SCRIPT"),
 ]
 # What RDS does with a key in the caller's name: with that of a snapshot that it reads, and with that which it encrypts with.
 READ_KEY = ("DescribeKey", "Decrypt", "CreateGrant")
 WRITE_KEY = ("DescribeKey", "CreateGrant", "Decrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext", "ReEncryptFrom", "ReEncryptTo")
+# The one key that is not the stack's own; tests that need such a key give it this alias.
+OTHER_KEY = "alias/other-key"
 OUR_TAGS = ("aurora-restore:managed", "aurora-restore:kind")
 # What RDS asks EC2 in the caller's name before it makes something in a VPC (AWS's "least privileges for RDS").
 NETWORK = (
@@ -33,7 +35,9 @@ def of(call, world):
     if who in (None, "stack"):
         return
     service = NEEDS.get(call.service, other)
+    other_key = world.key_arn(call.region, OTHER_KEY)
     for action, resource, conditions in service(call, call.parameters, world):
+        resource = resource.rpartition("/")[0] + "/OTHER" if resource == other_key else resource
         for pattern, name in VARIABLE:
             resource = pattern.sub(name, resource)
         yield who, action, resource, tuple(sorted((name, value) for name, value in conditions.items() if value is not None))
@@ -104,11 +108,13 @@ def rds(call, asked, world):
     elif call.action == "ModifyDBCluster":
         yield action, cluster, tags_on(cluster)
         if asked.get("ManageMasterUserPassword"):
-            # RDS makes its secret, and opens the key for it, in the caller's name.
+            # RDS makes its secret, and opens the key for it, in the caller's name: itself or through Secrets Manager.
             for name in ("CreateSecret", "TagResource"):
                 yield f"secretsmanager:{name}", rds_secret(call), {}
-            for name in ("DescribeKey", "GenerateDataKey", "Decrypt", "CreateGrant"):
-                yield f"kms:{name}", own_key(call), {"kms:ViaService": f"secretsmanager.{call.region}.amazonaws.com"}
+            if asked.get("MasterUserSecretKmsKeyId"):
+                names, arn = ("DescribeKey", "GenerateDataKey", "Decrypt", "CreateGrant"), world.key_arn(call.region, asked["MasterUserSecretKmsKeyId"])
+                yield from secret_key(call, arn, *names)
+                yield from key(names, arn, call.region)
     elif call.action == "DeleteDBInstance":
         yield action, instance, tags_on(instance)
     elif call.action == "DeleteDBCluster":
@@ -173,11 +179,18 @@ def rds_secret(call):
     return f"arn:aws:secretsmanager:{call.region}:{ACCOUNT}:secret:rds!cluster-UUID-??????"
 
 
-def secretsmanager(call, asked, _world):
+def secret_key(call, arn, *names):
+    for name in names:
+        yield f"kms:{name}", arn, {"kms:ViaService": f"secretsmanager.{call.region}.amazonaws.com"}
+
+
+def secretsmanager(call, asked, world):
     if ":secret:rds!cluster-" in asked["SecretId"]:
         of = f"arn:aws:rds:{call.region}:{ACCOUNT}:cluster:staging"
         yield f"secretsmanager:{call.action}", rds_secret(call), {"aws:ResourceTag/aws:rds:primaryDBClusterArn": of}
-        yield "kms:Decrypt", own_key(call), {"kms:ViaService": f"secretsmanager.{call.region}.amazonaws.com"}
+        # Without a key it is under Secrets Manager's own, which lets everybody of the account in by its policy.
+        if key := world.key_of_secret(call.region, asked["SecretId"]):
+            yield from secret_key(call, world.key_arn(call.region, key), "Decrypt")
         return
     yield f"secretsmanager:{call.action}", f"arn:aws:secretsmanager:{call.region}:{ACCOUNT}:secret:{asked['SecretId']}-??????", {}
     yield "kms:Decrypt", own_key(call), {"kms:ViaService": f"secretsmanager.{call.region}.amazonaws.com"}

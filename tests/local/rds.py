@@ -40,6 +40,7 @@ from moto.rds.exceptions import (
 )
 from moto.rds.models import DBCluster, DBClusterSnapshot, DBInstanceClustered, FilterDef, RDSBackend, find_cluster, rds_backends
 from moto.rds.responses import RDSResponse
+from moto.secretsmanager.models import secretsmanager_backends
 
 IDENTIFIER = re.compile(r"^(?!.*--)[a-zA-Z](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?$")
 ORDERABLE = re.compile(r"^db\.(serverless|(t3|t4g)\.(medium|large)|(r5|r6g|r6i|r7g|r8g)\.(large|xlarge|(2|4|8|12|16)xlarge))$")
@@ -110,6 +111,10 @@ class Cloud:
         name = backend.get_alias_name(key_id)
         known = backend.get_key_id_from_alias(name) if name.startswith("alias/") else backend.get_key_id(key_id)
         return f"arn:aws:kms:{region}:123456789012:key/{known}" if known in backend.keys else f"no key: {key_id}"
+
+    def key_of_secret(self, region, arn):
+        """As it was named when the secret was made; None for Secrets Manager's own."""
+        return secretsmanager_backends["123456789012"][region].secrets.get(arn).kms_key_id
 
     def change(self, order):
         """POST /_stack/rds: puts a resource into a state, sets the pace, or prepares how the next restore ends."""
