@@ -11,6 +11,7 @@ POSTGRES_18 := .local/postgres-18
 # Where infra/setup.sh puts sam, cfn-lint, parliament, checkov and the AWS CLI.
 INFRA_TOOLS ?= .local
 INFRA_BIN := $(INFRA_TOOLS)/infra/bin
+CHECKOV := $(INFRA_TOOLS)/checkov/bin/checkov --skip-download --quiet --compact --framework cloudformation
 
 
 
@@ -90,7 +91,9 @@ lint-templates: setup $(ASL_VALIDATOR) ## its cheap part, which CI runs too: cfn
 # what policies add up to (cloudsplaining). cfn-guard's AWS rule set is a download of its own, and a build of four minutes.
 lint-infra: lint-templates infra-tools ## the templates, their policies and the state machine; rights against deeds
 	SAM_CLI_TELEMETRY=0 $(INFRA_BIN)/sam validate --lint --region us-west-2 --template-file infra/template.yaml
-	$(INFRA_TOOLS)/checkov/bin/checkov --skip-download --quiet --compact --framework cloudformation --directory infra
+	$(CHECKOV) --directory infra
+	$(INFRA_BIN)/python infra/lint_policies.py --write target/policies
+	$(CHECKOV) --directory target/policies
 	INFRA_BIN=$(abspath $(INFRA_BIN)) $(PY) -m pytest -q -p no:cacheprovider tests/infra
 
 infra-tools:

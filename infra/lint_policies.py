@@ -2,6 +2,8 @@
 that an action does not know, rights that lead to more rights.
 
     python infra/lint_policies.py
+    python infra/lint_policies.py --write FOLDER    the same policies as templates without conditions, for checkov, which does not
+                                                    judge a policy with an Fn::If among its statements, and does not say so
 
 A finding that is meant stands in `Metadata: parliament: skip` of the role or policy, with its reason. parliament's list of
 actions is of April 2025; cfn-lint, which reads the same policies, brings a newer one.
@@ -10,6 +12,7 @@ actions is of April 2025; cfn-lint, which reads the same policies, brings a newe
 import json
 import sys
 import warnings
+from pathlib import Path
 
 warnings.filterwarnings("ignore", message="pkg_resources")
 
@@ -35,6 +38,22 @@ VARIANTS = {
 QUIET = {"INFO"}
 
 
+def variants():
+    """(file, number, stack) of all variants."""
+    for file, parameters in VARIANTS.items():
+        for number, variant in enumerate(parameters):
+            yield file, number, Stack(variant, load(ROOT / "infra" / file))
+
+
+def write(folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    for former in folder.glob("*.json"):
+        former.unlink()
+    for file, number, stack in variants():
+        made = {name: resource for name, resource in stack.resources().items() if resource["Type"].startswith("AWS::IAM::")}
+        (folder / f"{Path(file).stem}-{number}.json").write_text(json.dumps({"AWSTemplateFormatVersion": "2010-09-09", "Resources": made}, indent=1))
+
+
 def findings(stack):
     for name, made in stack.resources().items():
         own = made["Properties"].get("Policies", []) if made["Type"] == "AWS::IAM::Role" else []
@@ -48,19 +67,17 @@ def findings(stack):
 
 
 def main():
-    unexplained, excused, needed, count = [], {}, set(), 0
-    for file, variants in VARIANTS.items():
-        template = load(ROOT / "infra" / file)
-        for name, resource in template["Resources"].items():
+    unexplained, excused, needed = [], {}, set()
+    for file in VARIANTS:
+        for name, resource in load(ROOT / "infra" / file)["Resources"].items():
             for one in resource.get("Metadata", {}).get("parliament", {}).get("skip", []):
                 excused[file, name, one["id"]] = one["comment"]
-        for variant in variants:
-            for name, issue, detail in findings(Stack(variant, template)):
-                count += 1
-                if (file, name, issue) in excused:
-                    needed.add((file, name, issue))
-                else:
-                    unexplained.append(f"{file}: {name}: {issue}: {detail}")
+    for file, _, stack in variants():
+        for name, issue, detail in findings(stack):
+            if (file, name, issue) in excused:
+                needed.add((file, name, issue))
+            else:
+                unexplained.append(f"{file}: {name}: {issue}: {detail}")
     unexplained += [f"{file}: {name}: the exception {issue} is not needed" for file, name, issue in excused if (file, name, issue) not in needed]
     for line in sorted(set(unexplained)):
         print(line)
@@ -70,4 +87,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["--write"]:
+        write(Path(sys.argv[2]))
+    else:
+        main()
