@@ -13,6 +13,7 @@ pub mod run;
 pub mod scenario;
 pub mod time;
 pub mod transcript;
+pub mod waits;
 
 pub use faults::{CallFault, Chaos, InvocationFault, Plan};
 pub use invariants::Invariant;

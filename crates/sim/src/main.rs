@@ -6,6 +6,7 @@
 
 use aurora_restore_sim::run::{simulate_here, spawn};
 use aurora_restore_sim::transcript::in_short;
+use aurora_restore_sim::waits;
 use aurora_restore_sim::{Invariant, Machine, Report, Scenario, Setup, simulate};
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -20,7 +21,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Broken seeds that are shown in full; the others are counted.
 const SHOWN_AT_MOST: usize = 3;
 
-const USAGE: &str = "usage: sim [--seeds N] [--from SEED] [--jobs N] [--lag-ms N] | [--every-call] --seed N | [--every-call] --scenario NAME";
+const USAGE: &str = "usage: sim [--seeds N] [--from SEED] [--jobs N] [--lag-ms N] | [--every-call] --seed N | [--every-call] --scenario NAME | --waits";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -40,6 +41,10 @@ fn run(arguments: &[String]) -> Result<bool, String> {
     let (mut lag_ms, mut every_call) = (None, false);
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
+        if word == "--waits" {
+            println!("{}", waits::table(&machine)?);
+            return Ok(true);
+        }
         if word == "--every-call" {
             every_call = true;
             continue;

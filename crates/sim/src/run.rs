@@ -38,6 +38,23 @@ pub struct Second {
     pub fault: Option<(u32, CallFault)>,
 }
 
+/// How long the machine waits between two looks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Polls {
+    /// As the steps say.
+    #[default]
+    Shipped,
+    /// The same always, in seconds.
+    Every(u64),
+    /// One for the deletion, another for all else, in seconds.
+    Fixed {
+        /// For the deletion.
+        deletion: u64,
+        /// For the copy and the restore.
+        others: u64,
+    },
+}
+
 /// All that a simulation is made of.
 #[derive(Debug, Clone)]
 pub struct Setup {
@@ -63,6 +80,8 @@ pub struct Setup {
     pub sabotage: Option<Sabotage>,
     /// Whether a failed run is followed by another, with the fault gone.
     pub again: bool,
+    /// How long the machine waits.
+    pub polls: Polls,
 }
 
 impl Setup {
@@ -80,6 +99,7 @@ impl Setup {
             logs: false,
             sabotage: None,
             again: true,
+            polls: Polls::Shipped,
         }
     }
 
@@ -484,7 +504,8 @@ impl Simulation<'_> {
         let driver =
             Driver { sim: self, arn: arn.clone(), name: name.to_owned(), operation_id: operation_id.to_owned() };
         let (ended, events) = walk(self.machine, &driver, &execution).await;
-        let verdict = Verdict { arn: arn.clone(), operation_id: operation_id.to_owned(), ended, events };
+        let ended_us = self.cloud.time.now_us();
+        let verdict = Verdict { arn: arn.clone(), operation_id: operation_id.to_owned(), ended, events, ended_us };
         let mut world = self.cloud.world();
         let status = match &verdict.ended {
             Ended::Succeeded => "SUCCEEDED",
@@ -619,6 +640,15 @@ impl Driver<'_, '_> {
 }
 
 impl Host for Driver<'_, '_> {
+    fn wait_seconds(&self, state: &str, asked: u64) -> u64 {
+        match self.sim.setup.polls {
+            Polls::Shipped => asked,
+            Polls::Every(seconds) => seconds,
+            Polls::Fixed { deletion, .. } if state == "WaitForDeletion" => deletion,
+            Polls::Fixed { others, .. } => others,
+        }
+    }
+
     fn invoke<'h>(&'h self, function: &'h str, payload: Value) -> Pin<Box<dyn Future<Output = TaskResult> + 'h>> {
         Box::pin(async move {
             let Some(step) = step_of(function) else {

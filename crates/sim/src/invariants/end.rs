@@ -23,12 +23,14 @@ pub struct Verdict {
     pub ended: Ended,
     /// Events in its history.
     pub events: u64,
+    /// When it ended, in microseconds.
+    pub ended_us: u64,
 }
 
 /// Judges an execution right after its end.
 pub fn of_execution(world: &mut World, verdict: &Verdict) {
     world.tick();
-    let Verdict { arn, operation_id, ended, events } = verdict;
+    let Verdict { arn, operation_id, ended, events, .. } = verdict;
     if *events > 25_000 {
         world.violated(Invariant::NeverEnds, format!("{events} events in the history of {arn}"));
     }

@@ -55,6 +55,10 @@ pub trait Host {
     fn entered(&self, state: &str);
     /// Told what a person should read of a state: each attempt of a task, what it waits for.
     fn told(&self, state: &str, detail: &str);
+    /// How long a wait takes that should take `asked` seconds.
+    fn wait_seconds(&self, _state: &str, asked: u64) -> u64 {
+        asked
+    }
     /// Whether a person has stopped the execution.
     fn is_stopped(&self) -> bool;
     /// The time.
@@ -112,6 +116,7 @@ async fn states(machine: &Machine, host: &impl Host, execution: &Execution, even
                 let Some(seconds) = field(seconds_path).and_then(Value::as_u64) else {
                     return Ended::Broken(format!("{name}: {seconds_path} is no number of seconds"));
                 };
+                let seconds = host.wait_seconds(&name, seconds);
                 host.told(&name, &format!("{seconds} s"));
                 host.time().sleep_us(seconds * SECOND).await;
                 name.clone_from(next);

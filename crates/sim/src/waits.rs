@@ -1,0 +1,186 @@
+//! What waiting costs: the time between the end of a phase of RDS and the moment at which the next step takes notice, and the
+//! calls made meanwhile. Beside it, the same restore with waits of a fixed length.
+
+use crate::cloud::model::Pace;
+use crate::machine::{Ended, Machine};
+use crate::run::{Polls, Setup, simulate_here};
+use crate::scenario::Scenario;
+use crate::time::SECOND;
+use std::fmt::{self, Write};
+
+/// Restores of each size: their durations are drawn around the size's own.
+const DRAWS: u64 = 40;
+/// Looking every second stands for knowing: what it takes longer is lost by waiting.
+const KNOWING: Polls = Polls::Every(1);
+
+/// A way to wait.
+#[derive(Debug, Clone, Copy)]
+pub struct Strategy {
+    /// For people.
+    pub name: &'static str,
+    /// How long.
+    pub polls: Polls,
+}
+
+/// The ways that are compared. The first public pipeline waited 30 seconds between two looks at a deletion and 60 at all else.
+pub const STRATEGIES: [Strategy; 3] = [
+    Strategy { name: "aurora-restore", polls: Polls::Shipped },
+    Strategy { name: "every 60 s", polls: Polls::Every(60) },
+    Strategy { name: "30 and 60 s", polls: Polls::Fixed { deletion: 30, others: 60 } },
+];
+
+/// A size and what RDS needs for it, in minutes. A copy between Regions is always a full one: 100 to 300 GB an hour is
+/// what people report; a restore attaches storage and hardly grows with size; a final snapshot is incremental.
+#[derive(Debug, Clone, Copy)]
+pub struct Size {
+    /// For people.
+    pub name: &'static str,
+    copy: f64,
+    final_snapshot: f64,
+    restore: f64,
+    instance: f64,
+    delete: f64,
+}
+
+/// The sizes that are simulated. The durations are estimates, not measurements: `docs/performance.md` says so.
+pub const SIZES: [Size; 4] = [
+    Size { name: "10 GB", copy: 6.0, final_snapshot: 2.0, restore: 6.0, instance: 6.0, delete: 4.0 },
+    Size { name: "100 GB", copy: 25.0, final_snapshot: 3.0, restore: 8.0, instance: 7.0, delete: 4.0 },
+    Size { name: "1 TB", copy: 200.0, final_snapshot: 5.0, restore: 12.0, instance: 8.0, delete: 5.0 },
+    Size { name: "9 TB", copy: 1500.0, final_snapshot: 10.0, restore: 25.0, instance: 10.0, delete: 6.0 },
+];
+
+/// What one restore took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Taken {
+    /// From its begin to its end, in seconds.
+    pub seconds: u64,
+    /// Of it, lost by waiting too long, in seconds.
+    pub lost: u64,
+    /// Calls to RDS.
+    pub rds_calls: u64,
+    /// Calls to AWS in all.
+    pub calls: u64,
+    /// Invocations of functions.
+    pub invocations: u64,
+    /// States entered.
+    pub transitions: u64,
+    /// Events in the history.
+    pub events: u64,
+}
+
+impl Size {
+    /// What RDS needs in one draw: each phase up to a third more or less.
+    fn pace(self, seed: u64) -> Pace {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut around = |minutes: f64| {
+            let seconds = minutes * 60.0 * (0.67 + 0.66 * rng.f64());
+            std::time::Duration::try_from_secs_f64(seconds)
+                .map_or(SECOND, |time| u64::try_from(time.as_micros()).unwrap_or(SECOND))
+        };
+        Pace {
+            copy_us: around(self.copy),
+            final_snapshot_us: around(self.final_snapshot),
+            restore_us: around(self.restore),
+            instance_us: around(self.instance),
+            delete_us: around(self.delete),
+            password_us: around(0.7),
+            ..Pace::default()
+        }
+    }
+}
+
+/// Runs one draw of a size with a strategy.
+///
+/// # Errors
+/// When the restore does not succeed.
+pub fn run(machine: &Machine, size: Size, polls: Polls, seed: u64) -> Result<Taken, String> {
+    let taken = walked(machine, size, polls, seed)?;
+    let known = walked(machine, size, KNOWING, seed)?;
+    Ok(Taken { lost: taken.seconds.saturating_sub(known.seconds), ..taken })
+}
+
+fn walked(machine: &Machine, size: Size, polls: Polls, seed: u64) -> Result<Taken, String> {
+    let pace = size.pace(seed);
+    let setup = Setup { seed, pace, polls, logs: true, again: false, ..Setup::calm(Scenario::Happy) };
+    let report = simulate_here(machine, &setup);
+    let first = report.verdicts.first().ok_or("there was no execution")?;
+    if first.ended != Ended::Succeeded || !report.violations.is_empty() {
+        return Err(format!("{} with {polls:?}, draw {seed}: {:?} {:?}", size.name, first.ended, report.violations));
+    }
+    let count = |is: &dyn Fn(&str) -> bool| report.log.iter().filter(|(_, name, _)| is(name)).count() as u64;
+    Ok(Taken {
+        seconds: first.ended_us / SECOND,
+        lost: 0,
+        rds_calls: count(&|name| name.starts_with("rds:")),
+        calls: count(&|name| !name.starts_with("database:")),
+        invocations: u64::from(report.invocations),
+        transitions: report.states.get("run-1").map_or(0, Vec::len) as u64,
+        events: first.events,
+    })
+}
+
+/// Medians of every size and strategy.
+#[derive(Debug)]
+pub struct Table(Vec<(Size, Strategy, Taken)>);
+
+/// Simulates every size with every strategy.
+///
+/// # Errors
+/// When a restore does not succeed.
+pub fn table(machine: &Machine) -> Result<Table, String> {
+    let mut rows = vec![];
+    for size in SIZES {
+        for strategy in STRATEGIES {
+            rows.push((size, strategy, median(machine, size, strategy.polls, DRAWS)?));
+        }
+    }
+    Ok(Table(rows))
+}
+
+/// The median of so many draws, of each figure by itself.
+///
+/// # Errors
+/// When a restore does not succeed.
+pub fn median(machine: &Machine, size: Size, polls: Polls, draws: u64) -> Result<Taken, String> {
+    let all = (0..draws).map(|seed| run(machine, size, polls, seed)).collect::<Result<Vec<_>, _>>()?;
+    let of = |figure: fn(&Taken) -> u64| {
+        let mut figures: Vec<u64> = all.iter().map(figure).collect();
+        figures.sort_unstable();
+        figures.get(figures.len() / 2).copied().unwrap_or_default()
+    };
+    Ok(Taken {
+        seconds: of(|taken| taken.seconds),
+        lost: of(|taken| taken.lost),
+        rds_calls: of(|taken| taken.rds_calls),
+        calls: of(|taken| taken.calls),
+        invocations: of(|taken| taken.invocations),
+        transitions: of(|taken| taken.transitions),
+        events: of(|taken| taken.events),
+    })
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = String::from(
+            "| Size | Waiting | Takes | Lost by waiting | Calls to RDS | Calls in all | Invocations | Transitions | Events |\n\
+             |---|---|---|---|---|---|---|---|---|\n",
+        );
+        for (size, strategy, taken) in &self.0 {
+            writeln!(
+                text,
+                "| {} | {} | {} min | {} s | {} | {} | {} | {} | {} |",
+                size.name,
+                strategy.name,
+                taken.seconds / 60,
+                taken.lost,
+                taken.rds_calls,
+                taken.calls,
+                taken.invocations,
+                taken.transitions,
+                taken.events
+            )?;
+        }
+        f.write_str(&text)
+    }
+}
