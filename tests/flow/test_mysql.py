@@ -6,6 +6,7 @@ import checks
 import pytest
 import whole
 from mysql import PRODUCTION_ACCOUNTS, ask
+from test_users import put as put_users
 from seed import MYSQL
 
 VERIFY = {
@@ -78,6 +79,51 @@ def test_nothing_shows_a_secret(done):
     for place, text in texts.items():
         for value in values:
             assert value not in text and repr(value)[1:-1] not in text, place
+
+
+USERS = {
+    "reporting": {"profile": "read-only", "databases": ["order_archive"]},
+    "loader": {
+        "profile": "custom", "databases": ["app"],
+        "grants": [{"on": "tables", "tables": ["orders"], "privileges": ["select", "insert"]}, {"on": "databases", "privileges": ["lock tables"]}],
+    },
+}  # fmt: skip
+
+
+@pytest.mark.seed(engine=MYSQL)
+def test_declared_users_have_what_the_request_says(world):
+    """What MySQL does not know is refused before anything is touched; a table that is not there before a user is made; each user may what it is to."""
+    put_users(world, {"reporting": {"username": "Report'er", "password": "reads a little"}, "loader": {"username": "loader", "password": "adds a little"}})
+    of_postgresql = {**USERS, "reporting": {**USERS["reporting"], "schemas": ["public"]}}
+    words = ("users.reporting.schemas: got public; takes nothing for Aurora MySQL, whose schemas are its databases", "nothing was touched")
+    whole.check_failure(world, world.run({"users": of_postgresql}), "InvalidRequest", "Preflight", *words, left=("target cluster staging was not touched",))
+
+    grants = [{"on": "tables", "tables": ["oders"], "privileges": ["select"]}]
+    mistyped = {**USERS, "loader": {**USERS["loader"], "grants": grants}}
+    first = world.run({"operation_id": "users-1", "users": mistyped}, name="first")
+    words = ("users.loader.grants[0].tables: got 'oders'; takes tables that one of its databases has", "mend 'users'")
+    left = ("restored cluster staging (available, accepts logins)",)
+    whole.check_failure(world, first, "InvalidRequest", "SetupDbUsers", *words, calls=checks.calls_of_a_restore("users-1", archive=False), left=left)
+
+    second = world.run({"operation_id": "users-1", "users": USERS}, name="second")
+    assert second.status == "SUCCEEDED", second.cause
+    declared = {user["role"]: (user["profile"], user.get("limited", False)) for user in second.item["users"]["declared"]}
+    assert declared["Report'er"] == ("read-only", True) and declared["loader"] == ("custom", True)
+    for kind, statement, refused in [
+        ("reporting", "SELECT count(*) FROM order_archive.orders", None),
+        ("reporting", "SELECT count(*) FROM app.orders", "ERROR 1142"),
+        ("reporting", "DELETE FROM order_archive.orders", "ERROR 1142"),
+        ("loader", "LOCK TABLES app.orders READ", None),
+        ("loader", "INSERT INTO app.orders (customer, created_at) VALUES (1, utc_timestamp())", None),
+        ("loader", "DELETE FROM app.orders", "ERROR 1142"),
+        ("loader", "SELECT count(*) FROM app.customers", "ERROR 1142"),
+        ("loader", "SELECT count(*) FROM order_archive.orders", "ERROR 1142"),
+    ]:
+        answer = as_user(world, kind, statement)
+        assert isinstance(answer, list) if refused is None else refused in answer, (kind, statement, answer)
+    found = {check["name"]: check for check in second.item["verification"]["checks"]}
+    assert found["read of reporting"]["value"] == "orders in database order_archive" and found["read of loader"]["value"] == "orders in database app"
+    assert found["no write of reporting"]["passed"] and "no write of loader" not in found
 
 
 @pytest.mark.seed(engine=MYSQL)

@@ -139,12 +139,11 @@ impl Seen {
         }
     }
 
-    /// Databases and schemas that are named for a user and are not there, one sentence each.
+    /// Databases, schemas and tables that are named for a user and are not there, one sentence each.
     pub fn missing_places(&self, desired: &Desired) -> Vec<String> {
         match self {
             Self::PostgreSql(observed) => missing_places(desired, observed),
-            // None can be named: see `accounts::check`.
-            Self::MySql(_) => vec![],
+            Self::MySql(observed) => accounts::missing_places(desired, observed),
         }
     }
 

@@ -13,6 +13,7 @@ mod change;
 mod desired;
 mod diff;
 mod observed;
+mod places;
 mod profile;
 mod right;
 
@@ -21,5 +22,6 @@ pub use change::{AccountAttribute, AccountChange, describe};
 pub use desired::check;
 pub use diff::{diff, inherited_logins, kept_logins, locked_logins, notes};
 pub use observed::{Flavor, Membership, Observed, ObservedAccount};
-pub use profile::{SYSTEM_DATABASES, wanted};
+pub use places::missing_places;
+pub use profile::{SYSTEM_DATABASES, reads, wanted, writes};
 pub use right::{Names, Privilege, Right, RoutineKind, Scope};

@@ -8,6 +8,7 @@ mod access;
 mod change;
 mod desired;
 mod diff;
+mod fit;
 mod name;
 mod observed;
 mod places;
@@ -17,6 +18,7 @@ pub use access::{Access, Grant, Limits, Scope};
 pub use change::{Attribute, Extent, GrantTarget, RoleChange, describe};
 pub use desired::{DeclaredUser, Desired, InheritedLogins, RolesError};
 pub use diff::{closing, diff, inherited_logins, locked_logins, notes};
+pub use fit::unfit;
 pub use name::{NameError, RoleName};
 pub use observed::{
     Attributes, LOCKED, Membership, MissingDefault, MissingRight, Observed, ObservedDatabase, ObservedRole,

@@ -6,7 +6,7 @@ use aurora_restore_core::domain::engine::Engine;
 use aurora_restore_core::domain::failure::{ErrorName, Failure};
 use aurora_restore_core::domain::operation::Operation;
 use aurora_restore_core::domain::request::Request;
-use aurora_restore_core::domain::roles::{DeclaredUser, Desired, Observed, RoleChange, RoleName};
+use aurora_restore_core::domain::roles::{DeclaredUser, Desired, Observed, RoleChange, RoleName, unfit};
 use aurora_restore_core::secrets::{self, AppCredentials, MasterCredentials};
 use aurora_restore_core::{Context, StepError};
 use aurora_restore_database::{
@@ -175,6 +175,11 @@ pub(crate) async fn open(context: &Context, operation: &Operation, request: &Req
         Failure::new(ErrorName::SecretInvalid, problems.join("; ")).next("mend the application's secret")
     };
     let desired = desired(request, &master.login.username, &app).map_err(invalid)?;
+    let unfit = unfit(&request.users, server.engine());
+    if !unfit.is_empty() {
+        let failure = Failure::new(ErrorName::InvalidRequest, unfit.join("; "));
+        return Err(failure.next("mend 'users', then start again under the same operation_id").into());
+    }
     let problems = match server.engine() {
         Engine::PostgreSql => vec![],
         Engine::MySql => accounts::check(&desired),

@@ -22,6 +22,7 @@ use aurora_restore_core::domain::operation::{self, ClusterState, FailedStep, Ope
 use aurora_restore_core::domain::outcome::StepOutput;
 use aurora_restore_core::domain::plan::{self, Base, Plan};
 use aurora_restore_core::domain::request::{Request, SnapshotSelector, parse};
+use aurora_restore_core::domain::roles::unfit;
 use aurora_restore_core::domain::step::Step;
 use aurora_restore_core::domain::{parse_timestamp, seconds_between, timestamp};
 use aurora_restore_core::secrets::{parse_app, parse_master};
@@ -190,9 +191,11 @@ async fn look_at_credentials_again(context: &Context, request: &Request, plan: &
     }
     credentials(context, request, &mut observed).await?;
     let mut problems = observed.secret_problems;
-    if Engine::of(&plan.snapshot.engine) == Some(Engine::MySql) {
+    let engine = Engine::of(&plan.snapshot.engine);
+    if engine == Some(Engine::MySql) {
         problems.extend(observed.mysql_secret_problems);
     }
+    problems.extend(engine.into_iter().flat_map(|engine| unfit(&request.users, engine)));
     match problems.is_empty() {
         true => Ok(()),
         false => Err(Failure::new(ErrorName::InvalidRequest, problems.join("; "))

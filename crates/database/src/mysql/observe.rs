@@ -79,6 +79,7 @@ pub(super) async fn observe_accounts(
         );
     }
     let (system_databases, databases) = databases(session).await?;
+    let named_tables = named_tables(session, desired).await?;
     Ok(Observed {
         flavor: session.flavor,
         version: session.version.clone(),
@@ -92,6 +93,7 @@ pub(super) async fn observe_accounts(
         mandatory_roles: settings.get("mandatory_roles").cloned(),
         databases,
         system_databases,
+        named_tables,
         rights: BTreeMap::new(),
         grantable,
         notes,
@@ -125,10 +127,25 @@ async fn settings(session: &mut Session) -> Result<BTreeMap<String, String>, Dat
 }
 
 /// The server's own databases and all others.
-pub(super) async fn databases(session: &mut Session) -> Result<(BTreeSet<String>, BTreeSet<String>), DatabaseError> {
+async fn databases(session: &mut Session) -> Result<(BTreeSet<String>, BTreeSet<String>), DatabaseError> {
     let rows = session.rows("list its databases", "SELECT schema_name FROM information_schema.schemata").await?;
     let names = rows.iter().map(|row| row.text(0)).collect::<Result<Vec<_>, _>>()?;
     Ok(names.into_iter().partition(|name| SYSTEM_DATABASES.contains(&name.as_str())))
+}
+
+/// Where tables and views are whose names the declaration has; one query, and none without such names.
+async fn named_tables(session: &mut Session, desired: &Desired) -> Result<BTreeSet<(String, String)>, DatabaseError> {
+    let grants = desired.declared().iter().flat_map(|user| &user.grants);
+    let names: BTreeSet<&String> = grants.filter_map(|grant| grant.tables.names()).flatten().collect();
+    if names.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let list = names.iter().map(|name| quote_text(name)).collect::<Vec<_>>().join(", ");
+    let query = format!("SELECT table_schema, table_name FROM information_schema.tables WHERE table_name IN ({list})");
+    let rows = session.rows("look for the tables that users name", query).await?;
+    let found = rows.iter().map(|row| Ok((row.text(0)?, row.text(1)?))).collect::<Result<Vec<_>, DatabaseError>>()?;
+    // The server may compare without regard to case.
+    Ok(found.into_iter().filter(|(_, table)| names.contains(table)).collect())
 }
 
 /// With one of these, a session may leave the general log.

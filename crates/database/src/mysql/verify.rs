@@ -1,7 +1,7 @@
 //! Looking at the restored data as its users will, on MySQL.
 
 use super::checks::find;
-use super::observe::{databases, observe_accounts, open};
+use super::observe::{observe_accounts, open};
 use super::quote::{quote_identifier, quote_text};
 use super::session::{Session, try_login};
 use crate::checks::Checks;
@@ -9,8 +9,8 @@ use crate::connect::Credentials;
 use crate::error::{DatabaseError, mysql_number};
 use crate::server::{Passwords, Server};
 use crate::verify::{CheckResult, Finding, finding_of, judge_inherited};
-use aurora_restore_domain::accounts::inherited_logins;
-use aurora_restore_domain::roles::{DeclaredUser, Desired, Profile};
+use aurora_restore_domain::accounts::{inherited_logins, reads, writes};
+use aurora_restore_domain::roles::{DeclaredUser, Desired};
 use std::collections::BTreeSet;
 use std::time::Instant;
 
@@ -25,17 +25,17 @@ pub(crate) async fn verify(
     let observed = observe_accounts(&mut session, desired, passwords).await?;
     let open_logins: Vec<String> = inherited_logins(desired, &observed).map(ToString::to_string).collect();
     let mut results = vec![judge_inherited(&open_logins, desired).named("inherited logins".into(), started)];
-    let (_, databases) = databases(&mut session).await?;
+    let tables = first_tables(&mut session).await?;
     session.close().await;
     for user in desired.declared() {
         let credentials = passwords.credentials(&user.role)?;
         results.push(check_login(server, user, &credentials).await?);
         let started = Instant::now();
-        let finding = read(server, &credentials).await.or_else(finding_of)?;
+        let finding = read(server, &credentials, reads(user, &observed)).await.or_else(finding_of)?;
         results.push(finding.named(format!("read of {}", user.key), started));
-        if user.profile == Profile::ReadOnly {
+        if !writes(user) {
             let started = Instant::now();
-            let finding = write(server, &credentials, &databases).await.or_else(finding_of)?;
+            let finding = write(server, &credentials, &tables).await.or_else(finding_of)?;
             results.push(finding.named(format!("no write of {}", user.key), started));
         }
     }
@@ -64,13 +64,39 @@ async fn check_login(
     Ok(finding.named(format!("login of {}", user.key), started))
 }
 
-/// A real read with the user's own rights: of the first table that it can see.
-async fn read(server: &Server, credentials: &Credentials) -> Result<Finding, DatabaseError> {
+/// The first table of each database, as the master sees them.
+async fn first_tables(session: &mut Session) -> Result<Vec<(String, String)>, DatabaseError> {
+    let query = "SELECT table_schema, min(table_name) FROM information_schema.tables WHERE table_type = 'BASE TABLE' \
+        AND table_schema NOT IN ('information_schema', 'mysql', 'performance_schema', 'sys') GROUP BY 1 ORDER BY 1";
+    let rows = session.rows("list its tables", query).await?;
+    rows.iter().map(|row| Ok((row.text(0)?, row.text(1)?))).collect()
+}
+
+/// Databases as a whole, and single tables after their database.
+type Places = (BTreeSet<String>, BTreeSet<(String, String)>);
+
+/// A real read with the user's own rights: of the first table that it is to read.
+async fn read(
+    server: &Server,
+    credentials: &Credentials,
+    (databases, tables): Places,
+) -> Result<Finding, DatabaseError> {
+    if databases.is_empty() && tables.is_empty() {
+        let reason = Some("it has no right to read tables".into());
+        return Ok(Finding { reason, ..Finding::passed("nothing to read") });
+    }
     let mut session = Session::open(&server.endpoint, None, credentials, &server.trust).await?;
     let what = format!("read as {}", credentials.role);
-    let tables = "SELECT table_schema, table_name FROM information_schema.tables WHERE table_type = 'BASE TABLE' \
-        AND table_schema NOT IN ('information_schema', 'mysql', 'performance_schema', 'sys') ORDER BY 1, 2 LIMIT 1";
-    let finding = match session.rows(&what, tables).await?.first() {
+    let databases = databases.iter().map(|name| format!("table_schema = {}", quote_text(name)));
+    let tables = tables.iter().map(|(database, table)| {
+        format!("(table_schema = {} AND table_name = {})", quote_text(database), quote_text(table))
+    });
+    let query = format!(
+        "SELECT table_schema, table_name FROM information_schema.tables WHERE table_type = 'BASE TABLE' \
+         AND ({}) ORDER BY 1, 2 LIMIT 1",
+        databases.chain(tables).collect::<Vec<_>>().join(" OR ")
+    );
+    let finding = match session.rows(&what, query).await?.first() {
         Some(row) => {
             let (database, table) = (row.text(0)?, row.text(1)?);
             let query =
@@ -89,27 +115,20 @@ async fn read(server: &Server, credentials: &Credentials) -> Result<Finding, Dat
 /// Not allowed to change a table; not allowed in that database at all.
 const NOT_PERMITTED: [u16; 2] = [1142, 1044];
 
-/// Its rights are those of its profile; this tries one of them where it counts: in each database a deletion of no row, which
-/// the server refuses before it looks for rows, in a transaction that is taken back whatever it answers.
+/// Its rights are those of its profile; this tries one of them where it counts: in each database, beyond its limits too,
+/// a deletion of no row, which the server refuses before it looks for rows, in a transaction that is taken back whatever it
+/// answers.
 async fn write(
     server: &Server,
     credentials: &Credentials,
-    databases: &BTreeSet<String>,
+    tables: &[(String, String)],
 ) -> Result<Finding, DatabaseError> {
     let mut session = Session::open(&server.endpoint, None, credentials, &server.trust).await?;
     let what = format!("write as {}", credentials.role);
     let mut refused = 0;
-    for database in databases {
-        let first = format!(
-            "SELECT table_name FROM information_schema.tables WHERE table_schema = {} AND table_type = 'BASE TABLE' \
-             ORDER BY 1 LIMIT 1",
-            quote_text(database)
-        );
-        let Some(table) = session.rows(&what, first).await?.first().map(|row| row.text(0)).transpose()? else {
-            continue;
-        };
+    for (database, table) in tables {
         session.run(&what, "START TRANSACTION READ WRITE").await?;
-        let delete = format!("DELETE FROM {}.{} WHERE 1 = 0", quote_identifier(database)?, quote_identifier(&table)?);
+        let delete = format!("DELETE FROM {}.{} WHERE 1 = 0", quote_identifier(database)?, quote_identifier(table)?);
         let tried = session.run(&what, delete).await;
         session.run(&what, "ROLLBACK").await?;
         match tried {

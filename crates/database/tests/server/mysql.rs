@@ -3,6 +3,7 @@
 //! `mysql::flavor`, `mysql::statement` and `mysql::hash`.
 
 mod eight;
+mod limits;
 mod login;
 mod matrix;
 mod quoting;

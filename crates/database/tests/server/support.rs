@@ -218,7 +218,8 @@ pub(crate) fn requested(
 pub(crate) fn grant(on: ObjectKind, schemas: &[&str], privileges: &[Privilege]) -> Grant {
     let only = || Scope::only(schemas.iter().map(|name| (*name).to_owned()));
     let schemas = if schemas.is_empty() { Scope::ALL } else { only() };
-    Grant { on, schemas, privileges: privileges.iter().copied().collect() }
+    let privileges = privileges.iter().copied().collect();
+    Grant { on, schemas, databases: Scope::ALL, tables: Scope::ALL, privileges }
 }
 
 /// A data directory to copy.

@@ -15,9 +15,6 @@ pub fn check(desired: &Desired) -> Vec<String> {
         if length > USER_CHARACTERS_MAX {
             problems.push(format!("the username of {key} has {length} characters; MySQL takes {USER_CHARACTERS_MAX}"));
         }
-        if user.is_narrow() {
-            problems.push(format!("users.{key}: limits and the profile 'custom' are not there for MySQL yet"));
-        }
         if Account::everywhere(name).is_servers_own() {
             problems.push(format!(
                 "{key} declares the user {name}, a name that the server keeps for itself (mysql.…, rds…, aws_…)"

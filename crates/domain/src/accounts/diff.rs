@@ -82,7 +82,7 @@ pub fn notes(desired: &Desired, observed: &Observed) -> Vec<String> {
         notes.insert(format!("everybody has the roles {roles} (mandatory_roles), read-only users too"));
     }
     for user in desired.declared() {
-        for lacking in wanted(user.profile, observed).1 {
+        for lacking in wanted(user, observed).1 {
             notes.insert(format!("{} lacks {lacking}: the master may not grant it", user.role));
         }
     }
@@ -150,7 +150,7 @@ fn make_as_declared(
     for Membership { role, member } in observed.memberships.iter().filter(|held| held.member == *account) {
         changes.insert(AccountChange::RevokeRole { role: role.clone(), member: member.clone() });
     }
-    let (wanted, _) = wanted(user.profile, observed);
+    let (wanted, _) = wanted(user, observed);
     let held = observed.rights.get(account).unwrap_or(&none);
     let anew = held.difference(&wanted).any(|right| !may_revoke(right, observed));
     let surplus = held.difference(&wanted).filter(|right| !anew || matches!(right.scope, Scope::Proxy(_)));

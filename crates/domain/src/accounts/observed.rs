@@ -34,6 +34,8 @@ pub struct Observed {
     pub databases: BTreeSet<String>,
     /// Those of the server's own databases that are there.
     pub system_databases: BTreeSet<String>,
+    /// Tables and views of the names that the declaration has, each after its database.
+    pub named_tables: BTreeSet<(String, String)>,
     /// What the accounts of declared users hold.
     pub rights: BTreeMap<Account, BTreeSet<Right>>,
     /// What the master may hand on, on the whole server.

@@ -1,7 +1,7 @@
 //! What a declared user may do: the table of rights per profile.
 
 use super::{Names, Observed, Privilege, Right, Scope};
-use crate::roles::Profile;
+use crate::roles::{DeclaredUser, Grant, Profile};
 use std::collections::BTreeSet;
 
 /// Databases that are the server's own.
@@ -25,13 +25,11 @@ const SERVER: [&[&str]; 3] =
 /// In databases of the server's own, for devops: statistics.
 const STATISTICS: [(&str, &[&str]); 2] = [("performance_schema", &["SELECT"]), ("sys", &["SELECT", "EXECUTE"])];
 
-/// Every right that an account of a user with this profile is to hold, and what it lacks because the master may not
-/// hand it on.
-pub fn wanted(profile: Profile, observed: &Observed) -> (BTreeSet<Right>, Vec<&'static str>) {
+/// Every right that an account of this user is to hold, and what it lacks because the master may not hand it on.
+pub fn wanted(user: &DeclaredUser, observed: &Observed) -> (BTreeSet<Right>, Vec<&'static str>) {
     let mut rights = BTreeSet::new();
-    for database in &observed.databases {
-        let lists: &[&[&str]] = match profile {
-            // Refused before: see `check`.
+    for database in observed.databases.iter().filter(|database| user.is_let_into(database)) {
+        let lists: &[&[&str]] = match user.profile {
             Profile::Custom => &[],
             Profile::ReadOnly => &[&READ],
             Profile::ReadWrite => &[&READ, &WRITE],
@@ -39,8 +37,11 @@ pub fn wanted(profile: Profile, observed: &Observed) -> (BTreeSet<Right>, Vec<&'
         };
         rights
             .extend(lists.iter().flat_map(|list| list.iter()).filter_map(|right| on(database, right, observed.names)));
+        for grant in user.grants.iter().filter(|grant| grant.databases.covers(database)) {
+            rights.extend(granted(grant, database, observed));
+        }
     }
-    if profile != Profile::Devops {
+    if user.profile != Profile::Devops {
         return (rights, vec![]);
     }
     let mut lacking = vec![];
@@ -62,6 +63,45 @@ pub fn wanted(profile: Profile, observed: &Observed) -> (BTreeSet<Right>, Vec<&'
         }
     }
     (rights, lacking)
+}
+
+/// What a custom user is to have in a database: on all of it, or on the tables that are named and there.
+fn granted(grant: &Grant, database: &str, observed: &Observed) -> Vec<Right> {
+    let privileges = || grant.privileges.iter().filter_map(|privilege| Privilege::parse(privilege.as_str()));
+    let Some(tables) = grant.tables.names() else {
+        let scope = Scope::Database(observed.names.of(database));
+        return privileges().map(|privilege| Right { scope: scope.clone(), privilege }).collect();
+    };
+    let there = tables.iter().filter(|table| observed.named_tables.contains(&(database.to_owned(), (*table).clone())));
+    let scopes = there.map(|table| Scope::Table { database: database.to_owned(), table: table.clone() });
+    scopes.flat_map(|scope| privileges().map(move |privilege| Right { scope: scope.clone(), privilege })).collect()
+}
+
+/// Where the user may read: databases as a whole, and single tables, each after its database.
+pub fn reads(user: &DeclaredUser, observed: &Observed) -> (BTreeSet<String>, BTreeSet<(String, String)>) {
+    let (mut databases, mut tables) = (BTreeSet::new(), BTreeSet::new());
+    for Right { scope, .. } in wanted(user, observed).0.into_iter().filter(|right| right.privilege.as_str() == "SELECT")
+    {
+        match scope {
+            Scope::Database(pattern) => {
+                databases.extend(observed.databases.iter().find(|name| observed.names.of(name) == pattern).cloned())
+            }
+            Scope::Table { database, table } => drop(tables.insert((database, table))),
+            Scope::Server | Scope::Column { .. } | Scope::Routine { .. } | Scope::Proxy(_) => {}
+        }
+    }
+    (databases, tables)
+}
+
+/// Whether some right of the user's own lets it change something. What a routine does is not known.
+pub fn writes(user: &DeclaredUser) -> bool {
+    match user.profile {
+        Profile::ReadWrite | Profile::Devops => true,
+        Profile::ReadOnly => false,
+        Profile::Custom => {
+            user.grants.iter().any(|grant| grant.privileges.iter().any(|privilege| privilege.writes(grant.on)))
+        }
+    }
 }
 
 fn on(database: &str, right: &str, names: Names) -> Option<Right> {

@@ -8,7 +8,7 @@ use crate::ids::{OperationId, SnapshotId};
 use crate::naming;
 use crate::plan::{self, Base, ClusterSettings, CopyPlan, Plan, PlannedInstance, Replaces, SnapshotRef};
 use crate::request::{InstanceSpec, Request, SnapshotSelector};
-use crate::roles::{Access, Privilege};
+use crate::roles::{Access, Privilege, unfit};
 use crate::status;
 use crate::timestamp;
 
@@ -232,6 +232,7 @@ fn of_engine(request: &Request, observed: &Observed, snapshot: &Snapshot) -> Vec
             ));
         }
     }
+    problems.extend(Engine::of(engine).into_iter().flat_map(|engine| unfit(&request.users, engine)));
     problems
 }
 

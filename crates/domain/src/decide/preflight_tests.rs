@@ -264,6 +264,27 @@ fn without_a_key_anywhere_an_encrypted_snapshot_is_refused() {
 }
 
 #[test]
+fn rights_and_places_that_the_engine_does_not_know_are_found_now() {
+    let of_postgresql =
+        json!({"x": {"profile": "custom", "grants": [{"on": "sequences", "schemas": ["a"], "privileges": ["usage"]}]}});
+    let of_mysql = json!({"x": {"profile": "custom", "grants": [{"on": "tables", "databases": ["a"], "tables": ["t"], "privileges": ["drop"]}]}});
+    let mut other = world();
+    mysql(&mut other);
+    for (users, world, words) in [
+        (
+            &of_postgresql,
+            &other,
+            "users.x.grants[0].on: got sequences; takes 'databases', 'tables', 'routines' for Aurora MySQL",
+        ),
+        (&of_mysql, &world(), "users.x.grants[0].tables: got t; takes nothing for Aurora PostgreSQL"),
+    ] {
+        let told = run(json!({"users": users}), world).unwrap_err();
+        assert!(told.name == ErrorName::InvalidRequest && told.what.contains(words), "{words:?} is missing in {told}");
+    }
+    assert!(run(json!({"users": of_postgresql}), &world()).is_ok() && run(json!({"users": of_mysql}), &other).is_ok());
+}
+
+#[test]
 fn a_right_that_the_version_does_not_know_is_found_now() {
     let users = json!({"keeper": {"profile": "custom", "grants": [{"on": "tables", "privileges": ["maintain"]}]}});
     let told = run(json!({"users": users.clone()}), &world()).unwrap_err().what;

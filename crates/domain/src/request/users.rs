@@ -1,6 +1,7 @@
 //! `users`: what declared users may do, and where.
 
 use super::fields::Fields;
+use crate::engine::Engine;
 use crate::roles::{Access, Grant, Limits, ObjectKind, Privilege, Profile, Scope};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -44,11 +45,8 @@ pub(super) fn read(fields: &mut Fields<'_>) -> BTreeMap<String, Access> {
 
 fn access(key: &str, user: &mut Fields<'_>) -> Option<Access> {
     let profile = profile(key, user);
-    let limits = Limits {
-        databases: scope(user, "databases", |name| ["rdsadmin", "template0", "template1"].contains(&name)),
-        schemas: schemas(user),
-    };
-    let grants = grants(user, profile, &limits.schemas);
+    let limits = Limits { databases: databases(user), schemas: schemas(user) };
+    let grants = grants(user, profile, &limits);
     Some(Access { profile: profile?, grants, limits })
 }
 
@@ -75,10 +73,10 @@ fn profile(key: &str, user: &mut Fields<'_>) -> Option<Profile> {
     asked
 }
 
-fn grants(user: &mut Fields<'_>, profile: Option<Profile>, limit: &Scope) -> Vec<Grant> {
+fn grants(user: &mut Fields<'_>, profile: Option<Profile>, limits: &Limits) -> Vec<Grant> {
     const TAKES: &str = "what a custom user may, as [{\"on\": \"tables\", \"privileges\": [\"select\"]}]";
     let is_custom = profile == Some(Profile::Custom);
-    let Some(items) = user.objects("grants", &["on", "schemas", "privileges"]) else {
+    let Some(items) = user.objects("grants", &["on", "schemas", "databases", "tables", "privileges"]) else {
         if is_custom {
             user.problem_if_absent("grants", TAKES);
         }
@@ -91,13 +89,13 @@ fn grants(user: &mut Fields<'_>, profile: Option<Profile>, limit: &Scope) -> Vec
     }
     let mut all = vec![];
     for mut item in items {
-        all.extend(grant(&mut item, limit));
+        all.extend(grant(&mut item, limits));
         user.absorb(item);
     }
     all
 }
 
-fn grant(item: &mut Fields<'_>, limit: &Scope) -> Option<Grant> {
+fn grant(item: &mut Fields<'_>, limits: &Limits) -> Option<Grant> {
     let kinds = KINDS.map(|(name, _)| format!("'{name}'")).join(", ");
     item.problem_if_absent("on", &kinds);
     let on = item.text("on").and_then(|text| {
@@ -107,20 +105,30 @@ fn grant(item: &mut Fields<'_>, limit: &Scope) -> Option<Grant> {
         }
         kind
     });
-    let schemas = schemas(item);
+    let (schemas, databases) = (schemas(item), databases(item));
+    // Which of these an engine has is held against it once it is known: `roles::unfit`.
+    let tables = scope(item, "tables", |_| false);
+    if on.is_some_and(|kind| kind != ObjectKind::Table) && item.has("tables") {
+        item.problem("tables", "a list", "nothing but with 'tables'");
+    }
     if on == Some(ObjectKind::Database) && item.has("schemas") {
         item.problem("schemas", "a list", "nothing with 'databases', which are no part of a schema");
     }
-    for name in schemas.names().into_iter().flatten().filter(|name| !limit.covers(name)) {
-        item.problem("schemas", name, "schemas that the user's own 'schemas' hold");
+    for (field, names, limit) in [("schemas", &schemas, &limits.schemas), ("databases", &databases, &limits.databases)]
+    {
+        for name in names.names().into_iter().flatten().filter(|name| !limit.covers(name)) {
+            item.problem(field, name, &format!("{field} that the user's own '{field}' hold"));
+        }
     }
     let privileges = privileges(item, on?);
-    Some(Grant { on: on?, schemas, privileges })
+    Some(Grant { on: on?, schemas, databases, tables, privileges })
 }
 
 fn privileges(item: &mut Fields<'_>, kind: ObjectKind) -> BTreeSet<Privilege> {
     let name = |privilege: &Privilege| format!("'{}'", privilege.as_str().to_lowercase());
-    let takes = kind.privileges().iter().map(name).collect::<Vec<_>>().join(", ");
+    let of_mysql = kind.privileges_of(Engine::MySql).iter().filter(|privilege| !kind.privileges().contains(privilege));
+    let of_kind: Vec<Privilege> = kind.privileges().iter().chain(of_mysql).copied().collect();
+    let takes = of_kind.iter().map(name).collect::<Vec<_>>().join(", ");
     item.problem_if_absent("privileges", &takes);
     let texts = item.texts("privileges");
     if texts.as_ref().is_some_and(Vec::is_empty) {
@@ -128,13 +136,17 @@ fn privileges(item: &mut Fields<'_>, kind: ObjectKind) -> BTreeSet<Privilege> {
     }
     let mut all = BTreeSet::new();
     for text in texts.unwrap_or_default() {
-        let known = Privilege::parse(&text.to_uppercase()).filter(|privilege| kind.privileges().contains(privilege));
+        let known = Privilege::parse(&text.to_uppercase()).filter(|privilege| of_kind.contains(privilege));
         if known.is_none() {
             item.problem("privileges", &text, &takes);
         }
         all.extend(known);
     }
     all
+}
+
+fn databases(fields: &mut Fields<'_>) -> Scope {
+    scope(fields, "databases", |name| ["rdsadmin", "template0", "template1"].contains(&name))
 }
 
 fn schemas(fields: &mut Fields<'_>) -> Scope {
@@ -194,10 +206,21 @@ mod tests {
         let first = Grant {
             on: ObjectKind::Table,
             schemas: only(&["staging"]),
+            databases: Scope::ALL,
+            tables: Scope::ALL,
             privileges: BTreeSet::from([Privilege::Select, Privilege::Insert]),
         };
         assert_eq!(loader.grants[0], first);
         assert!(loader.grants[1].schemas.is_all());
+        let keeper = read_users(json!({"keeper": {"profile": "custom", "databases": ["shop", "log"], "grants": [
+            {"on": "tables", "databases": ["shop"], "tables": ["orders"], "privileges": ["select", "show view"]},
+            {"on": "databases", "privileges": ["LOCK TABLES"]},
+        ]}}))
+        .unwrap()
+        .remove("keeper")
+        .unwrap();
+        assert_eq!((&keeper.grants[0].databases, &keeper.grants[0].tables), (&only(&["shop"]), &only(&["orders"])));
+        assert_eq!(keeper.grants[1].privileges, BTreeSet::from([Privilege::LockTables]));
         let app = Access {
             profile: Profile::ReadWrite,
             grants: vec![],
@@ -268,6 +291,14 @@ mod tests {
             (
                 json!({"x": {"profile": "custom", "schemas": ["a"], "grants": [{"on": "tables", "schemas": ["b"], "privileges": ["select"]}]}}),
                 "users.x.grants[0].schemas: got b; takes schemas that the user's own 'schemas' hold",
+            ),
+            (
+                json!({"x": {"profile": "custom", "databases": ["a"], "grants": [{"on": "tables", "databases": ["b"], "privileges": ["select"]}]}}),
+                "users.x.grants[0].databases: got b; takes databases that the user's own 'databases' hold",
+            ),
+            (
+                grants(json!([{"on": "routines", "tables": ["t"], "privileges": ["execute"]}])),
+                "users.x.grants[0].tables: got a list; takes nothing but with 'tables'",
             ),
         ] {
             let told = read_users(users.clone()).unwrap_err();

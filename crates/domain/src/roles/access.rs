@@ -22,9 +22,15 @@ pub struct Access {
 pub struct Grant {
     /// On what.
     pub on: ObjectKind,
-    /// In which schemas; ignored for databases.
+    /// In which schemas; ignored for databases. PostgreSQL only.
     #[serde(default)]
     pub schemas: Scope,
+    /// In which of the user's databases. MySQL only.
+    #[serde(default)]
+    pub databases: Scope,
+    /// On which tables and views. MySQL only.
+    #[serde(default)]
+    pub tables: Scope,
     /// Which rights.
     pub privileges: BTreeSet<Privilege>,
 }
@@ -47,7 +53,7 @@ impl Limits {
     }
 }
 
-/// Names of databases or schemas, or all but the system's.
+/// Names of databases, schemas or tables, or all but the system's.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Scope(Option<BTreeSet<String>>);
 

@@ -1,6 +1,7 @@
 //! What a declared user may do: the table of rights per profile.
 
 use super::desired::RolesError;
+use crate::engine::Engine;
 use serde::{Deserialize, Serialize};
 
 /// What a declared user is for.
@@ -33,7 +34,7 @@ pub enum ObjectKind {
     Routine,
 }
 
-/// One right, as PostgreSQL names it.
+/// One right, as its engine names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 #[allow(missing_docs)]
@@ -51,6 +52,22 @@ pub enum Privilege {
     Trigger,
     Maintain,
     Temporary,
+    Alter,
+    #[serde(rename = "ALTER ROUTINE")]
+    AlterRoutine,
+    #[serde(rename = "CREATE ROUTINE")]
+    CreateRoutine,
+    #[serde(rename = "CREATE TEMPORARY TABLES")]
+    CreateTemporaryTables,
+    #[serde(rename = "CREATE VIEW")]
+    CreateView,
+    Drop,
+    Event,
+    Index,
+    #[serde(rename = "LOCK TABLES")]
+    LockTables,
+    #[serde(rename = "SHOW VIEW")]
+    ShowView,
 }
 
 impl ObjectKind {
@@ -83,6 +100,43 @@ impl ObjectKind {
         }
     }
 
+    /// Every right that can be declared on objects of this kind. MySQL's schemas are its databases, and sequences it has none;
+    /// a right on a database there is one on all that is in it.
+    pub fn privileges_of(self, engine: Engine) -> &'static [Privilege] {
+        use Privilege::{
+            Alter, AlterRoutine, Create, CreateRoutine, CreateTemporaryTables, CreateView, Delete, Drop, Event,
+            Execute, Index, Insert, LockTables, References, Select, ShowView, Trigger, Update,
+        };
+        match (engine, self) {
+            (Engine::PostgreSql, kind) => kind.privileges(),
+            (Engine::MySql, Self::Database) => &[
+                Select,
+                Insert,
+                Update,
+                Delete,
+                Execute,
+                Create,
+                Alter,
+                Drop,
+                Index,
+                References,
+                Trigger,
+                CreateView,
+                ShowView,
+                CreateRoutine,
+                AlterRoutine,
+                CreateTemporaryTables,
+                LockTables,
+                Event,
+            ],
+            (Engine::MySql, Self::Table) => {
+                &[Select, Insert, Update, Delete, Create, Alter, Drop, Index, References, Trigger, CreateView, ShowView]
+            }
+            (Engine::MySql, Self::Routine) => &[Execute, AlterRoutine],
+            (Engine::MySql, Self::Schema | Self::Sequence) => &[],
+        }
+    }
+
     /// Reads what [`ObjectKind::as_str`] wrote.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == text)
@@ -107,6 +161,20 @@ impl Privilege {
         Self::Temporary,
     ];
 
+    /// Those that MySQL alone knows.
+    pub const OF_MYSQL: [Self; 10] = [
+        Self::Alter,
+        Self::AlterRoutine,
+        Self::CreateRoutine,
+        Self::CreateTemporaryTables,
+        Self::CreateView,
+        Self::Drop,
+        Self::Event,
+        Self::Index,
+        Self::LockTables,
+        Self::ShowView,
+    ];
+
     /// The key word of SQL.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -123,6 +191,16 @@ impl Privilege {
             Self::Trigger => "TRIGGER",
             Self::Maintain => "MAINTAIN",
             Self::Temporary => "TEMPORARY",
+            Self::Alter => "ALTER",
+            Self::AlterRoutine => "ALTER ROUTINE",
+            Self::CreateRoutine => "CREATE ROUTINE",
+            Self::CreateTemporaryTables => "CREATE TEMPORARY TABLES",
+            Self::CreateView => "CREATE VIEW",
+            Self::Drop => "DROP",
+            Self::Event => "EVENT",
+            Self::Index => "INDEX",
+            Self::LockTables => "LOCK TABLES",
+            Self::ShowView => "SHOW VIEW",
         }
     }
 
@@ -130,14 +208,22 @@ impl Privilege {
     pub fn writes(self, kind: ObjectKind) -> bool {
         match self {
             Self::Create | Self::Insert | Self::Update | Self::Delete | Self::Truncate | Self::Trigger => true,
+            Self::Alter
+            | Self::AlterRoutine
+            | Self::CreateRoutine
+            | Self::CreateView
+            | Self::Drop
+            | Self::Event
+            | Self::Index => true,
             Self::Usage => kind == ObjectKind::Sequence,
             Self::Connect | Self::Select | Self::Execute | Self::References | Self::Maintain | Self::Temporary => false,
+            Self::CreateTemporaryTables | Self::LockTables | Self::ShowView => false,
         }
     }
 
     /// Reads what [`Privilege::as_str`] wrote.
     pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|privilege| privilege.as_str() == text)
+        Self::ALL.into_iter().chain(Self::OF_MYSQL).find(|privilege| privilege.as_str() == text)
     }
 }
 
@@ -249,7 +335,10 @@ mod tests {
     #[test]
     fn names_come_back() {
         assert!(ObjectKind::ALL.iter().all(|kind| ObjectKind::parse(kind.as_str()) == Some(*kind)));
-        assert!(Privilege::ALL.iter().all(|right| Privilege::parse(right.as_str()) == Some(*right)));
+        for right in Privilege::ALL.into_iter().chain(Privilege::OF_MYSQL) {
+            assert_eq!(Privilege::parse(right.as_str()), Some(right));
+            assert_eq!(serde_json::to_value(right).ok(), Some(right.as_str().into()));
+        }
         assert!(Profile::ALL.iter().all(|profile| Profile::parse(profile.as_str()) == Some(*profile)));
         assert_eq!(serde_json::to_string(&Profile::ReadWrite).ok().as_deref(), Some("\"read-write\""));
     }

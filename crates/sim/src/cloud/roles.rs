@@ -310,8 +310,13 @@ mod tests {
 
     #[test]
     fn one_run_is_enough_whatever_is_declared() {
-        let insert =
-            Grant { on: ObjectKind::Table, schemas: only(&[SCHEMA]), privileges: BTreeSet::from([Privilege::Insert]) };
+        let insert = Grant {
+            on: ObjectKind::Table,
+            schemas: only(&[SCHEMA]),
+            databases: Scope::ALL,
+            tables: Scope::ALL,
+            privileges: BTreeSet::from([Privilege::Insert]),
+        };
         let declared = [
             user(Profile::ReadOnly, Scope::ALL, Scope::ALL, vec![]),
             user(Profile::ReadOnly, Scope::ALL, only(&[SCHEMA]), vec![]),

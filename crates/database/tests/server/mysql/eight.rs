@@ -4,8 +4,11 @@
 mod wire;
 
 use super::support::declare;
+use crate::support::name;
 use aurora_restore_database::{Changes, ErrorClass, look, make, setup_users};
 use aurora_restore_domain::accounts::{Account, AccountChange};
+use aurora_restore_domain::roles::{DeclaredUser, Desired, InheritedLogins};
+use std::collections::BTreeSet;
 use wire::{Answer, Script, rows};
 
 /// The example of hashcat's mode 7401: what MySQL 8 keeps of the password "hashcat".
@@ -243,6 +246,43 @@ fn without_hashes(statement: &str) -> String {
         Some((before, digits)) => format!("{before}<{} bytes>", ("2441243030352".len() + digits.len()) / 2),
         None => statement.to_owned(),
     }
+}
+
+#[tokio::test]
+async fn limits_and_single_tables_on_a_mysql_8() {
+    use aurora_restore_domain::roles::{Access, Grant, Limits, ObjectKind, Privilege, Profile, Scope};
+    let only = |name: &str| Scope::only([name.to_owned()]);
+    let grant = |tables, privileges: &[Privilege]| {
+        let privileges = privileges.iter().copied().collect();
+        Grant { on: ObjectKind::Table, schemas: Scope::ALL, databases: only("my_shop"), tables, privileges }
+    };
+    let grants = vec![
+        grant(only("o`rders"), &[Privilege::Select, Privilege::CreateView]),
+        grant(Scope::ALL, &[Privilege::Insert, Privilege::ShowView]),
+    ];
+    let limits = Limits { databases: only("my_shop"), schemas: Scope::ALL };
+    let user = DeclaredUser::new("loader", "app", Access { profile: Profile::Custom, grants, limits }).unwrap();
+    let desired = Desired::new(&name("admin"), vec![user], InheritedLogins::Keep, BTreeSet::new()).unwrap();
+    let (_, passwords) = declare(&[("application_user", "app", "hashcat")], &[]);
+    let mut answers = aurora("OFF");
+    answers.insert(0, ("get_lock", rows(&["c"], &[vec!["1"]])));
+    // The server compares as it likes.
+    let tables = [vec!["my_shop", "o`rders"], vec!["other", "o`rders"], vec!["my_shop", "O`RDERS"]];
+    answers.insert(0, ("table_name IN (_utf8mb4 0x6F6072646572", rows(&["c"; 2], &tables)));
+    let script = Script::start(answers);
+    let server = script.server("admin", "hashcat");
+    let seen = look(&server, &desired, &passwords).await.unwrap();
+    assert_eq!(seen.missing_places(&desired), [""; 0]);
+    make(&server, &seen.changes(&desired), &passwords).await.unwrap();
+    let said = script.statements();
+    let grants: Vec<_> = said.iter().filter(|said| said.starts_with("GRANT") && said.ends_with("`app`@`%`")).collect();
+    assert_eq!(
+        grants,
+        [
+            "GRANT INSERT, SHOW VIEW ON `my\\_shop`.* TO `app`@`%`",
+            "GRANT CREATE VIEW, SELECT ON `my_shop`.`o``rders` TO `app`@`%`",
+        ]
+    );
 }
 
 #[tokio::test]

@@ -128,7 +128,7 @@ async fn set_up(server: &MySqlServer) -> SetupReport {
 }
 
 /// One object of each kind, anew.
-async fn make_objects(server: &MySqlServer, (database, time): (&str, &str)) {
+pub(super) async fn make_objects(server: &MySqlServer, (database, time): (&str, &str)) {
     let user = if time == "made_by_devops" { (USERS[2].1, USERS[2].2) } else { super::support::SUPERUSER };
     let mut session = server.session(user).await.unwrap();
     let o = format!("{database}.{time}");
@@ -154,26 +154,48 @@ const REFUSED: [&str; 9] = ["1044", "1045", "1142", "1143", "1227", "1370", "141
 /// What is tried, the statement, what takes it back, whether it is allowed, and the objects that it may spoil.
 type Attempt<'a> = (String, String, Option<String>, bool, Option<(&'a str, &'a str)>);
 
+/// One thing to try: in the words of the tables, where, and who of the three users of the contract may.
+pub(super) struct Tried<'a> {
+    pub(super) what: &'a str,
+    pub(super) database: &'a str,
+    /// Objects of which time; empty for the database or the server as a whole.
+    pub(super) time: &'a str,
+    by_profile: [bool; 3],
+}
+
 /// Where the server does not do as the tables say, after trying everything; what was done is undone.
 async fn deviations(server: &MySqlServer, sets: &[(&str, &str)]) -> Vec<String> {
+    deviations_of(server, sets, &USERS, |user, tried| tried.by_profile[user]).await
+}
+
+/// The same for `users`, of whom `may` says what they may.
+pub(super) async fn deviations_of(
+    server: &MySqlServer,
+    sets: &[(&str, &str)],
+    users: &[(&str, &str, &str)],
+    may: impl Fn(usize, &Tried<'_>) -> bool,
+) -> Vec<String> {
     let mut found = vec![];
     let mut admin = server.superuser().await;
-    for (user, (key, name, password)) in USERS.iter().enumerate() {
+    for (user, (key, name, password)) in users.iter().enumerate() {
+        let may = |what, database, time, by_profile| may(user, &Tried { what, database, time, by_profile });
         let mut attempts: Vec<Attempt<'_>> = vec![];
         for set in sets {
             let o = format!("{}.{}", set.0, set.1);
-            for (what, sql, may) in OBJECTS {
-                attempts.push((format!("{what} ({o})"), sql.replace("{o}", &o), None, may[user], Some(*set)));
+            for (what, sql, by_profile) in OBJECTS {
+                let may = may(what, set.0, set.1, by_profile);
+                attempts.push((format!("{what} ({o})"), sql.replace("{o}", &o), None, may, Some(*set)));
             }
         }
         for database in ["my_shop", LAGER_QUOTED] {
-            for (what, sql, undo, may) in PLACES {
+            for (what, sql, undo, by_profile) in PLACES {
+                let may = may(what, database, "", by_profile);
                 let (sql, undo) = (sql.replace("{d}", database), undo.replace("{d}", database));
-                attempts.push((format!("{what} ({database})"), sql, Some(undo), may[user], None));
+                attempts.push((format!("{what} ({database})"), sql, Some(undo), may, None));
             }
         }
-        for (what, sql, may) in SERVER {
-            attempts.push((what.to_owned(), sql.to_owned(), None, may[user], None));
+        for (what, sql, by_profile) in SERVER {
+            attempts.push((what.to_owned(), sql.to_owned(), None, may(what, "", "", by_profile), None));
         }
         let mut session = server.session((name, password)).await.unwrap();
         for (what, sql, undo, may, set) in attempts {

@@ -1,6 +1,8 @@
 //! The decision table: a server in a few words, and the changes that it takes.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod limits;
+
 use super::super::{Names, RoutineKind, describe};
 use super::*;
 use crate::roles::RoleName;
@@ -51,6 +53,7 @@ fn server(accounts: &[(&str, &str)], memberships: &[(&str, &str)]) -> Observed {
         mandatory_roles: None,
         databases,
         system_databases: BTreeSet::from(["performance_schema".to_owned(), "sys".to_owned()]),
+        named_tables: BTreeSet::new(),
         rights: BTreeMap::new(),
         grantable: privileges(&[
             "PROCESS",
@@ -80,7 +83,7 @@ fn only(users: &[(&str, &str)]) -> Desired {
 fn as_wanted(desired: &Desired, mut observed: Observed) -> Observed {
     for user in desired.declared() {
         for account in observed.accounts_of(&user.role) {
-            let rights = wanted(user.profile, &observed).0;
+            let rights = wanted(user, &observed).0;
             observed.rights.insert(account, rights);
         }
     }

@@ -11,13 +11,19 @@ fn user(key: &str, profile: Profile, limits: Limits, grants: Vec<Grant>) -> Decl
     DeclaredUser::new(key, key, Access { profile, grants, limits }).unwrap()
 }
 
+fn grant_on(on: ObjectKind, schemas: Scope) -> Grant {
+    Grant { on, schemas, databases: Scope::ALL, tables: Scope::ALL, privileges: BTreeSet::new() }
+}
+
 fn limited(profile: Profile, databases: Scope, schemas: Scope) -> DeclaredUser {
     user("limited", profile, Limits { databases, schemas }, vec![])
 }
 
 fn loader(schemas: Scope) -> DeclaredUser {
-    let grant =
-        |on, schemas, privileges: &[Privilege]| Grant { on, schemas, privileges: privileges.iter().copied().collect() };
+    let grant = |on, schemas, privileges: &[Privilege]| Grant {
+        privileges: privileges.iter().copied().collect(),
+        ..grant_on(on, schemas)
+    };
     let grants = vec![
         grant(ObjectKind::Table, only(&["staging"]), &[Privilege::Select, Privilege::Insert]),
         grant(ObjectKind::Table, only(&["log"]), &[Privilege::Insert]),
@@ -45,14 +51,13 @@ fn a_custom_user_has_what_it_names_and_what_that_takes() {
     assert_eq!(rights(&user, ObjectKind::Routine), []);
     assert_eq!(user.reads(), Some(only(&["staging"])));
     assert!(user.writes() && !user.makes_objects() && user.is_narrow());
-    let usage =
-        Grant { on: ObjectKind::Routine, schemas: Scope::ALL, privileges: BTreeSet::from([Privilege::Execute]) };
+    let usage = Grant { privileges: BTreeSet::from([Privilege::Execute]), ..grant_on(ObjectKind::Routine, Scope::ALL) };
     let caller = self::user("c", Profile::Custom, Limits { schemas: only(&["a"]), ..Limits::default() }, vec![usage]);
     assert_eq!(rights(&caller, ObjectKind::Routine), [(Privilege::Execute, only(&["a"]))], "its own limit");
     assert_eq!(rights(&caller, ObjectKind::Schema), [(Privilege::Usage, only(&["a"]))]);
     assert!(!caller.writes() && caller.reads().is_none());
     let create =
-        Grant { on: ObjectKind::Database, schemas: Scope::ALL, privileges: BTreeSet::from([Privilege::Create]) };
+        Grant { privileges: BTreeSet::from([Privilege::Create]), ..grant_on(ObjectKind::Database, Scope::ALL) };
     assert!(self::user("m", Profile::Custom, Limits::default(), vec![create]).makes_objects());
 }
 
