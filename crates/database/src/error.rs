@@ -235,7 +235,7 @@ pub(crate) fn is_transient(sqlstate: &str) -> bool {
     }
 }
 
-fn sqlstate_of(error: &sqlx::Error) -> Option<String> {
+pub(crate) fn sqlstate_of(error: &sqlx::Error) -> Option<String> {
     let error = error.as_database_error()?;
     postgres_code(error).map(str::to_owned).or_else(|| mysql_code(error))
 }

@@ -28,7 +28,7 @@ pub use apply::apply;
 pub use checks::{Checks, FreshnessCheck, RowCountCheck, SchemaCheck, SqlCheck, Table};
 pub use connect::{Credentials, Endpoint, Login, Trust, try_login};
 pub use error::{DatabaseError, ErrorClass};
-pub use mask::{MaskScript, forget_masked, mask};
+pub use mask::{MaskScript, forget_masked, mask, mask_within};
 pub use mysql::quote as mysql_quote;
 pub use observe::observe;
 pub use scram::scram_verifier;

@@ -3,11 +3,13 @@
 //! The first thing in a script's transaction is a mark, in a table of a schema of ours, and the last is that the mark says
 //! done. So the next try knows, however this one ended: no mark, the transaction was rolled back; a mark that says done,
 //! the script has run; one that does not, the script ended its transaction itself and has stayed in part.
-//! [`forget_masked`] removes the schema.
+//! [`forget_masked`] removes the schema. On MySQL it is done as `mysql::mask` says.
 
 use crate::connect::Purpose;
-use crate::error::{DatabaseError, is_transient};
+use crate::error::{DatabaseError, is_transient, sqlstate_of};
+use crate::mysql;
 use crate::server::Server;
+use aurora_restore_domain::engine::Engine;
 use futures_util::StreamExt;
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
@@ -35,7 +37,7 @@ impl std::fmt::Debug for MaskScript {
 }
 
 /// How long a script may take: a Lambda ends after 15 minutes.
-const SCRIPT_MINUTES: u64 = 12;
+const SCRIPT_LIMIT: Duration = Duration::from_secs(12 * 60);
 /// Nobody should hold a lock: users are locked out. Rows that a policy would hide from the master are an error.
 const SETTINGS: &str = "SET statement_timeout = '12min'; SET lock_timeout = '30s'; SET row_security = off";
 /// Where the marks are; made one after the other, under a lock whose number is the bytes of "masking!".
@@ -63,9 +65,24 @@ struct Attempt<'a> {
 /// `Script` with the statement's number and SQLSTATE, in which case nothing of it stays and it can run again;
 /// `ScriptSpoiled` when part of it has stayed, or when what has run is not what is there now.
 pub async fn mask(server: &Server, operation_id: &str, script: &MaskScript) -> Result<Option<u64>, DatabaseError> {
+    mask_within(server, operation_id, script, SCRIPT_LIMIT).await
+}
+
+/// The same with another limit of time.
+///
+/// # Errors
+/// As [`mask`].
+pub async fn mask_within(
+    server: &Server,
+    operation_id: &str,
+    script: &MaskScript,
+    limit: Duration,
+) -> Result<Option<u64>, DatabaseError> {
+    if server.engine == Engine::MySql {
+        return mysql::mask(server, operation_id, script, limit).await;
+    }
     let mut session = server.session_for(&script.database, Purpose::Use).await?;
     let attempt = Attempt { operation_id, script, ended: AtomicU64::new(0) };
-    let limit = Duration::from_secs(SCRIPT_MINUTES * 60);
     let ran = tokio::time::timeout(limit, attempt.run(&mut session.connection)).await;
     match ran {
         Ok(ran) => {
@@ -74,7 +91,7 @@ pub async fn mask(server: &Server, operation_id: &str, script: &MaskScript) -> R
         }
         // Its transaction goes with the connection; until the server sees that, the next try waits for the mark's lock.
         Err(_) => {
-            let why = format!("the script did not end within {SCRIPT_MINUTES} minutes; split it");
+            let why = too_long(limit);
             Err(DatabaseError::Script { name: script.name.clone(), statement: attempt.at(), why })
         }
     }
@@ -205,9 +222,13 @@ async fn current(connection: &mut PgConnection) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar("SELECT pg_catalog.txid_current()").fetch_one(connection).await
 }
 
+pub(crate) fn too_long(limit: Duration) -> String {
+    format!("the script did not end within {} s; split it", limit.as_secs())
+}
+
 /// The server's own words may hold data.
-fn refused(script: &MaskScript, statement: u64, error: sqlx::Error) -> DatabaseError {
-    match error.as_database_error().and_then(|error| error.code()).map(|code| code.into_owned()) {
+pub(crate) fn refused(script: &MaskScript, statement: u64, error: sqlx::Error) -> DatabaseError {
+    match sqlstate_of(&error) {
         // Somebody's lock, a restart: the step is repeated, and nothing of the script has stayed.
         Some(code) if is_transient(&code) => {
             DatabaseError::of_statement(format!("run statement {statement} of script {}", script.name), error)
@@ -223,6 +244,9 @@ fn refused(script: &MaskScript, statement: u64, error: sqlx::Error) -> DatabaseE
 
 /// Removes the marks from these databases: all scripts have run and that is recorded elsewhere.
 pub async fn forget_masked(server: &Server, databases: &BTreeSet<String>) -> Result<(), DatabaseError> {
+    if server.engine == Engine::MySql {
+        return mysql::forget_masked(server).await;
+    }
     for database in databases {
         let mut session = server.session(database).await?;
         let drop = "DROP SCHEMA IF EXISTS aurora_restore_masking CASCADE";

@@ -7,6 +7,7 @@ mod apply;
 mod checks;
 mod flavor;
 mod hash;
+mod mask;
 mod observe;
 pub mod quote;
 mod session;
@@ -14,6 +15,7 @@ mod statement;
 mod verify;
 
 pub(crate) use apply::apply;
+pub(crate) use mask::{forget_masked, mask};
 pub(crate) use observe::observe;
 pub(crate) use session::try_login;
 pub(crate) use verify::verify;

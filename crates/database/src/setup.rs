@@ -8,7 +8,7 @@ use crate::server::{Passwords, Server};
 use aurora_restore_domain::accounts::{self, Account, AccountChange};
 use aurora_restore_domain::engine::Engine;
 use aurora_restore_domain::roles::{
-    Desired, Limits, Observed, Profile, RoleChange, RoleName, describe, diff, inherited_logins, locked_logins,
+    Desired, Limits, Observed, Profile, RoleChange, RoleName, closing, describe, diff, inherited_logins, locked_logins,
     missing_places, notes,
 };
 use serde::{Deserialize, Serialize};
@@ -118,6 +118,7 @@ impl Changes {
                     account.user == role.as_str()
                 }
                 AccountChange::Lock { .. }
+                | AccountChange::Close { .. }
                 | AccountChange::RevokeRole { .. }
                 | AccountChange::EndSessions { .. }
                 | AccountChange::DiscardFormerPassword { .. }
@@ -136,6 +137,30 @@ impl Seen {
         match self {
             Self::PostgreSql(observed) => Changes::PostgreSql(diff(desired, observed)),
             Self::MySql(observed) => Changes::MySql(accounts::diff(desired, observed)),
+        }
+    }
+
+    /// What locks everybody out but the master and the logins that stay as they are; nothing when nobody else can be in.
+    pub fn closing(&self, desired: &Desired) -> Changes {
+        match self {
+            Self::PostgreSql(observed) => Changes::PostgreSql(closing(desired, observed)),
+            Self::MySql(observed) => Changes::MySql(accounts::closing(desired, observed)),
+        }
+    }
+
+    /// What ends the master's sessions but our own; nothing when it has none.
+    pub fn ending_of_the_masters_sessions(&self) -> Changes {
+        match self {
+            Self::PostgreSql(observed) => {
+                let seen = observed.role(&observed.master).is_some_and(|role| role.has_sessions);
+                let role = observed.master.clone();
+                Changes::PostgreSql(seen.then_some(RoleChange::EndSessions { role }).into_iter().collect())
+            }
+            Self::MySql(observed) => {
+                let seen = observed.accounts.get(&observed.master).is_some_and(|account| account.has_sessions);
+                let user = observed.master.user.clone();
+                Changes::MySql(seen.then_some(AccountChange::EndSessions { user }).into_iter().collect())
+            }
         }
     }
 

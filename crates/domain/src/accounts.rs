@@ -20,7 +20,7 @@ mod right;
 pub use account::Account;
 pub use change::{AccountAttribute, AccountChange, describe};
 pub use desired::check;
-pub use diff::{diff, inherited_logins, kept_logins, locked_logins, notes};
+pub use diff::{closing, diff, inherited_logins, kept_logins, locked_logins, notes};
 pub use observed::{Flavor, Membership, Observed, ObservedAccount};
 pub use places::missing_places;
 pub use profile::{SYSTEM_DATABASES, reads, wanted, writes};

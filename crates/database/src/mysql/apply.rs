@@ -66,6 +66,7 @@ async fn make(session: &mut Session, change: &AccountChange, passwords: &Passwor
         AccountChange::SetPassword { account } => set_password(session, "ALTER USER", change, account, passwords).await,
         AccountChange::EndSessions { user } => end_sessions(session, user).await,
         AccountChange::Lock { .. }
+        | AccountChange::Close { .. }
         | AccountChange::RevokeRole { .. }
         | AccountChange::DiscardFormerPassword { .. }
         | AccountChange::RevokeAll { .. }
@@ -121,18 +122,21 @@ async fn end_sessions(session: &mut Session, user: &str) -> Result<(), DatabaseE
         for row in rows {
             let text = row.text(0)?;
             let id: u64 = text.parse().map_err(|_| session::unexpected(format!("a session of number {text:?}")))?;
-            let number = |done: &Result<(), DatabaseError>| done.as_ref().err().and_then(mysql_number_of);
-            let mut done = session.run(&what, format!("KILL {id}")).await;
-            if session.flavor == Flavor::MySql8 && number(&done).is_some_and(|n| NOT_OURS_TO_END.contains(&n)) {
-                done = session.run(&what, format!("CALL mysql.rds_kill({id})")).await;
-            }
-            if number(&done) != Some(NO_SUCH_THREAD) {
-                done?;
-            }
+            end_session(session, &what, id).await?;
         }
         tokio::time::sleep(END_PAUSE).await;
     }
     Err(DatabaseError::Busy { what: format!("the sessions of {user} do not end") })
+}
+
+/// Tells a session to end, which takes a moment; one that is gone by itself is no error.
+pub(super) async fn end_session(session: &mut Session, what: &str, id: u64) -> Result<(), DatabaseError> {
+    let number = |done: &Result<(), DatabaseError>| done.as_ref().err().and_then(mysql_number_of);
+    let mut done = session.run(what, format!("KILL {id}")).await;
+    if session.flavor == Flavor::MySql8 && number(&done).is_some_and(|n| NOT_OURS_TO_END.contains(&n)) {
+        done = session.run(what, format!("CALL mysql.rds_kill({id})")).await;
+    }
+    if number(&done) == Some(NO_SUCH_THREAD) { Ok(()) } else { done }
 }
 
 fn mysql_number_of(error: &DatabaseError) -> Option<u16> {

@@ -38,6 +38,19 @@ pub(super) fn session_settings(flavor: Flavor, statement_seconds: u64) -> String
     format!("SET SESSION lock_wait_timeout = 10, innodb_lock_wait_timeout = 10, {limit}")
 }
 
+/// What a session sets for a script besides: its own limits, and the server's own modes and time zone, which any client has.
+pub(super) fn script_settings(flavor: Flavor, seconds: u64) -> String {
+    // MySQL limits reads only; whoever runs the script ends it.
+    let limit = match flavor {
+        Flavor::MySql8 => "max_execution_time = 0".to_owned(),
+        Flavor::MariaDb => format!("max_statement_time = {seconds}"),
+    };
+    format!(
+        "SET SESSION lock_wait_timeout = 30, innodb_lock_wait_timeout = 30, sql_mode = @@GLOBAL.sql_mode, \
+         time_zone = @@GLOBAL.time_zone, {limit}"
+    )
+}
+
 /// How this server is to keep passwords. MySQL 8 knows `caching_sha2_password` always. That Aurora MySQL 3 does too, whose own
 /// default is `mysql_native_password`, follows from AWS's guide, which lets one choose it as the default; it was not tried.
 pub(super) fn scheme_of(flavor: Flavor) -> Scheme {
@@ -147,6 +160,7 @@ mod tests {
             session_settings(Flavor::MySql8, 120),
             "SET SESSION lock_wait_timeout = 10, innodb_lock_wait_timeout = 10, max_execution_time = 120000"
         );
+        assert!(script_settings(Flavor::MySql8, 730).ends_with(", max_execution_time = 0"));
     }
 
     #[test]
@@ -155,5 +169,6 @@ mod tests {
         assert_eq!(lock(Flavor::MariaDb, &account).unwrap(), "ALTER USER `app`@`%` ACCOUNT LOCK");
         assert_eq!(identified(Flavor::MariaDb, b"*6C89"), "IDENTIFIED VIA mysql_native_password USING '*6C89'");
         assert_eq!(discard_former_password(Flavor::MariaDb, &account).unwrap(), None);
+        assert!(script_settings(Flavor::MariaDb, 730).ends_with(", max_statement_time = 730"));
     }
 }

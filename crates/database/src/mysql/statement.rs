@@ -11,6 +11,7 @@ pub(super) fn statement(change: &AccountChange, flavor: Flavor) -> Result<Option
     Ok(match change {
         AccountChange::Create { .. } | AccountChange::SetPassword { .. } | AccountChange::EndSessions { .. } => None,
         AccountChange::Lock { account } => Some(lock(flavor, account)?),
+        AccountChange::Close { account } => Some(format!("ALTER USER {} ACCOUNT LOCK", quote_account(account)?)),
         AccountChange::RevokeRole { role, member } => {
             Some(format!("REVOKE {} FROM {}", quote_account(role)?, quote_account(member)?))
         }
@@ -88,6 +89,8 @@ mod tests {
         let set = AccountChange::SetAttributes { account: app(), attributes };
         assert_eq!(sql(set), "ALTER USER `o'``b`@`10.%` REQUIRE SSL PASSWORD EXPIRE NEVER ACCOUNT UNLOCK");
         assert_eq!(sql(AccountChange::SetPassword { account: app() }), "");
+        // No mark: it is none of those that stay locked.
+        assert_eq!(sql(AccountChange::Close { account: app() }), "ALTER USER `o'``b`@`10.%` ACCOUNT LOCK");
         let all = AccountChange::RevokeAll { account: app() };
         assert_eq!(sql(all), "REVOKE ALL PRIVILEGES, GRANT OPTION FROM `o'``b`@`10.%`");
     }

@@ -5,6 +5,7 @@
 mod eight;
 mod limits;
 mod login;
+mod mask;
 mod matrix;
 mod quoting;
 mod secrecy;

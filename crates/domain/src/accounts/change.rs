@@ -36,6 +36,11 @@ pub enum AccountChange {
         /// The login.
         account: Account,
     },
+    /// A declared account cannot log in until it is set up.
+    Close {
+        /// The account.
+        account: Account,
+    },
     /// A role is taken away.
     RevokeRole {
         /// The role.
@@ -104,6 +109,7 @@ impl fmt::Display for AccountChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Lock { account } => write!(f, "lock the inherited login {account}"),
+            Self::Close { account } => write!(f, "lock {account} until it is set up"),
             Self::RevokeRole { role, member } => write!(f, "revoke the role {role} from {member}"),
             Self::EndSessions { user } => write!(f, "end the sessions of {user}"),
             Self::Create { account } => write!(f, "create the user {account}"),

@@ -26,6 +26,28 @@ pub fn diff(desired: &Desired, observed: &Observed) -> Vec<AccountChange> {
     changes.into_iter().collect()
 }
 
+/// The changes after which nobody gets in but the master and the logins that stay as they are: inherited accounts are locked
+/// as they will be anyway, the declared ones until they are set up. None when it is so; who logs in meanwhile shows in the next
+/// observation.
+pub fn closing(desired: &Desired, observed: &Observed) -> Vec<AccountChange> {
+    let mut changes = BTreeSet::new();
+    if desired.inherited() == InheritedLogins::Lock {
+        lock_inherited(desired, observed, &mut changes);
+    }
+    for user in desired.declared() {
+        for account in observed.accounts_of(&user.role) {
+            let Some(seen) = observed.accounts.get(&account) else { continue };
+            if !seen.is_locked {
+                changes.insert(AccountChange::Close { account: account.clone() });
+            }
+            if !seen.is_locked || seen.has_sessions {
+                changes.insert(AccountChange::EndSessions { user: account.user });
+            }
+        }
+    }
+    changes.into_iter().collect()
+}
+
 /// Accounts that came with the snapshot and can log in: not declared, not the master, not the server's own, not to be kept.
 pub fn inherited_logins<'a>(desired: &'a Desired, observed: &'a Observed) -> impl Iterator<Item = &'a Account> {
     observed

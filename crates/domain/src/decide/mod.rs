@@ -6,6 +6,7 @@ pub mod check_restore;
 pub mod copy_snapshot;
 pub mod delete_cluster;
 pub mod mask;
+pub mod mask_mysql;
 pub mod preflight;
 pub mod restore_cluster;
 

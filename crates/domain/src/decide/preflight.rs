@@ -35,12 +35,16 @@ pub struct Observed {
     pub manual_snapshots: Option<(i64, i64)>,
     /// Master user name in the secret.
     pub master_username: Option<String>,
+    /// The database that the master's secret names.
+    pub master_database: Option<String>,
     /// What is wrong with the secrets, each with secret, field and what is needed.
     pub secret_problems: Vec<String>,
     /// What is wrong with them if it is a MySQL that is restored.
     pub mysql_secret_problems: Vec<String>,
     /// What is wrong with the masking scripts.
     pub script_problems: Vec<String>,
+    /// What is wrong with them if it is a MySQL that is restored.
+    pub mysql_script_problems: Vec<String>,
 }
 
 /// What KMS says of the key.
@@ -217,13 +221,7 @@ fn of_engine(request: &Request, observed: &Observed, snapshot: &Snapshot) -> Vec
                     "source_cluster_id: got {source}, whose engine version is {engine_version}; takes Aurora MySQL version 3 or later (MySQL 8)"
                 ));
             }
-            if request.masking.is_some() {
-                problems.push(
-                    "masking: takes an Aurora PostgreSQL cluster; MySQL commits each change of a schema at once, so that a script that fails could not be taken back"
-                        .to_owned(),
-                );
-            }
-            problems.extend(observed.mysql_secret_problems.iter().cloned());
+            problems.extend(observed.mysql_secret_problems.iter().chain(&observed.mysql_script_problems).cloned());
         }
         None => {
             let engines = Engine::ALL.map(Engine::as_str).join(" or ");

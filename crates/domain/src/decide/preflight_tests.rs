@@ -184,9 +184,12 @@ fn each_wrong_world_has_its_own_words() {
         ),
         (
             json!({"masking": {"scripts": "s3://bucket/mask/"}}),
-            mysql,
+            |w| {
+                mysql(w);
+                w.mysql_script_problems.push("masking.scripts: DELIMITER".into());
+            },
             ErrorName::InvalidRequest,
-            "masking: takes an Aurora PostgreSQL cluster",
+            "masking.scripts: DELIMITER",
         ),
         (
             json!({}),

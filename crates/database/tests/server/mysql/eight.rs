@@ -5,10 +5,11 @@ mod wire;
 
 use super::support::declare;
 use crate::support::name;
-use aurora_restore_database::{Changes, ErrorClass, look, make, setup_users};
+use aurora_restore_database::{Changes, ErrorClass, MaskScript, look, make, mask, mask_within, setup_users};
 use aurora_restore_domain::accounts::{Account, AccountChange};
 use aurora_restore_domain::roles::{DeclaredUser, Desired, InheritedLogins};
 use std::collections::BTreeSet;
+use std::time::Duration;
 use wire::{Answer, Script, rows};
 
 /// The example of hashcat's mode 7401: what MySQL 8 keeps of the password "hashcat".
@@ -246,6 +247,80 @@ fn without_hashes(statement: &str) -> String {
         Some((before, digits)) => format!("{before}<{} bytes>", ("2441243030352".len() + digits.len()) / 2),
         None => statement.to_owned(),
     }
+}
+
+/// A MySQL 8 with marks, and how a script of `text` ends there.
+fn with_marks(text: &'static str, ending: Answer) -> Script {
+    let mut answers = aurora("OFF");
+    for (question, answer) in [
+        ("get_lock", "1"),
+        ("SELECT connection_id()", "77"),
+        ("trigger_schema = 'aurora_restore_masking'", "1"),
+        ("processlist WHERE id = 77", "0"),
+    ] {
+        answers.insert(0, (question, rows(&["c"], &[vec![answer]])));
+    }
+    answers.insert(0, ("SELECT sha256, done", rows(&["c"; 2], &[])));
+    answers.insert(0, ("FROM information_schema.tables WHERE table_type = 'BASE TABLE'", rows(&["c"], &[])));
+    answers.insert(0, ("UPDATE aurora_restore_masking.marks", Answer::changed(1)));
+    answers.insert(0, (text, ending));
+    Script::start(answers)
+}
+
+fn mask_script(sql: &str) -> MaskScript {
+    MaskScript { name: "a.sql".into(), database: "my_shop".into(), sha256: "ab".into(), sql: sql.into() }
+}
+
+#[tokio::test]
+async fn masking_on_a_mysql_8() {
+    let is_of_a_look = |said: &String| said.contains("information_schema") || said.contains("version()");
+    for (sql, marked_first) in [("UPDATE a SET b = 'o''x'; DELETE FROM c", false), ("CALL mask()", true)] {
+        let script = with_marks("no such", Answer::changed(1));
+        assert_eq!(mask(&script.server("admin", "hashcat"), "op", &mask_script(sql)).await.unwrap(), Some(1));
+        let said: Vec<String> = script.statements().into_iter().filter(|said| !is_of_a_look(said)).collect();
+        let key = "operation_id = _utf8mb4 0x6F70 AND name = _utf8mb4 0x612E73716C";
+        let mark = format!("SELECT sha256, done FROM aurora_restore_masking.marks WHERE {key}");
+        let done = format!("UPDATE aurora_restore_masking.marks SET done = 1 WHERE {key}");
+        let mut wanted = vec![
+            "SET time_zone='+00:00',NAMES utf8mb4;",
+            "SET SESSION lock_wait_timeout = 10, innodb_lock_wait_timeout = 10, max_execution_time = 120000",
+            "SET ROLE ALL",
+            "USE `my_shop`",
+            "SET SESSION lock_wait_timeout = 30, innodb_lock_wait_timeout = 30, sql_mode = @@GLOBAL.sql_mode, \
+             time_zone = @@GLOBAL.time_zone, max_execution_time = 0",
+            "SELECT connection_id()",
+            "SELECT get_lock('aurora-restore-masking', 10)",
+            "CREATE DATABASE IF NOT EXISTS aurora_restore_masking",
+            "CREATE TABLE IF NOT EXISTS aurora_restore_masking.marks (operation_id varbinary(100), name varbinary(1024), \
+             sha256 varbinary(64) NOT NULL, done tinyint NOT NULL, PRIMARY KEY (operation_id, name)) \
+             ENGINE = InnoDB, COMMENT = 'masking scripts of aurora-restore'",
+            &mark,
+            "SET SESSION autocommit = 0",
+            "START TRANSACTION READ WRITE",
+            "INSERT INTO aurora_restore_masking.marks VALUES (_utf8mb4 0x6F70, _utf8mb4 0x612E73716C, _utf8mb4 0x6162, 0)",
+        ];
+        wanted.extend(marked_first.then_some("COMMIT"));
+        wanted.extend([sql, "UNLOCK TABLES", &done, "COMMIT"]);
+        assert_eq!(said, wanted);
+    }
+}
+
+#[tokio::test]
+async fn a_masking_script_that_a_mysql_8_refuses_or_never_ends() {
+    let script = with_marks("DROP TABLE a", Answer::refused(1051, "42S02"));
+    let error = mask(&script.server("admin", "hashcat"), "op", &mask_script("DROP TABLE a")).await.unwrap_err();
+    let refused =
+        "script a.sql failed at statement 1: the database server refused it (SQLSTATE 42S02, MySQL error 1051)";
+    assert_eq!(error.to_string(), refused);
+    assert!(!format!("{error:?}").contains("what the script said"));
+    let said = script.statements();
+    assert!(said[said.len() - 3..].starts_with(&["ROLLBACK".to_owned(), "UNLOCK TABLES".to_owned()]), "{said:?}");
+
+    let script = with_marks("DO sleep", Answer::silent());
+    let server = script.server("admin", "hashcat");
+    let error = mask_within(&server, "op", &mask_script("DO sleep(60)"), Duration::from_secs(1)).await.unwrap_err();
+    assert_eq!(error.to_string(), "script a.sql failed at statement 1: the script did not end within 1 s; split it");
+    assert!(script.statements().iter().any(|said| said == "KILL 77"), "{:?}", script.statements());
 }
 
 #[tokio::test]

@@ -165,14 +165,6 @@ async fn what_is_for_postgresql_is_refused_by_name() {
     let (desired, passwords) = declared();
     let error = aurora_restore_database::observe(&server.server(), &desired, &passwords).await.unwrap_err();
     assert!(error.to_string().ends_with("is a MySQL, and this is done on PostgreSQL only"), "{error}");
-    let script = aurora_restore_database::MaskScript {
-        name: "1.sql".into(),
-        database: "mysql".into(),
-        sha256: String::new(),
-        sql: "SELECT 1".into(),
-    };
-    let error = aurora_restore_database::mask(&server.server(), "nightly", &script).await.unwrap_err();
-    assert_eq!(error.class(), aurora_restore_database::ErrorClass::Invalid);
 }
 
 #[tokio::test]

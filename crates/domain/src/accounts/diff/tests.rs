@@ -262,6 +262,41 @@ fn a_lock_that_was_cut_short_is_finished_and_a_shared_name_is_left_alone() {
 }
 
 #[test]
+fn before_masking_nobody_is_in_but_the_master_and_who_is_kept() {
+    let desired = declared(&[("application_user", "app")], InheritedLogins::Lock, &["kept"]);
+    let words =
+        |accounts: &[(&str, &str)]| describe(&closing(&desired, &server(accounts, &[("rds_superuser_role", "root")])));
+    let open =
+        [("app", "declared"), ("app@10.%", ""), ("kept", "sessions"), ("root", "sessions"), ("rdsreports", "sessions")];
+    assert_eq!(
+        words(&open),
+        [
+            "lock the inherited login root@%",
+            "lock app@% until it is set up",
+            "lock app@10.% until it is set up",
+            "revoke the role rds_superuser_role@% from root@%",
+            "end the sessions of app",
+            "end the sessions of root",
+        ]
+    );
+    // A function that was killed between the lock and the sessions' end.
+    assert_eq!(words(&[("app", "locked sessions"), ("app@10.%", "locked")]), ["end the sessions of app"]);
+    // One account of a name that is still open lets everybody of that name in.
+    assert_eq!(
+        words(&[("app", "locked"), ("app@10.%", "")]),
+        ["lock app@10.% until it is set up", "end the sessions of app"]
+    );
+    assert_eq!(words(&[("app", "locked"), ("kept", "sessions")]), [""; 0], "closed");
+    // What is left open is left open now, too.
+    for inherited in [InheritedLogins::Report, InheritedLogins::Keep] {
+        assert!(closing(&declared(&[], inherited, &[]), &server(&open, &[])).is_empty());
+    }
+    // Setting up lets them in, after their password and rights are set.
+    let seen = as_wanted(&desired, server(&[("app", "locked")], &[]));
+    assert_eq!(describe(&diff(&desired, &seen)), ["set the password of app@%", "make app@% ACCOUNT UNLOCK"]);
+}
+
+#[test]
 fn report_and_keep_close_nothing() {
     let seen = server(&[("root", "sessions"), ("rdsreports", "")], &[]);
     let left =

@@ -18,6 +18,10 @@ pub(super) struct Answer {
     columns: Vec<String>,
     rows: Vec<Vec<Vec<u8>>>,
     refused: Option<(u16, &'static str)>,
+    /// Done, with so many rows changed.
+    changed: Option<u8>,
+    /// None, ever.
+    silent: bool,
     once: bool,
 }
 
@@ -28,6 +32,8 @@ pub(super) fn rows(columns: &[&str], rows: &[Vec<&str>]) -> Answer {
         columns: columns.iter().map(|name| (*name).to_owned()).collect(),
         rows: rows.iter().map(|row| row.iter().map(bytes).collect()).collect(),
         refused: None,
+        changed: None,
+        silent: false,
         once: false,
     }
 }
@@ -35,6 +41,14 @@ pub(super) fn rows(columns: &[&str], rows: &[Vec<&str>]) -> Answer {
 impl Answer {
     pub(super) fn refused(number: u16, sqlstate: &'static str) -> Self {
         Self { refused: Some((number, sqlstate)), ..rows(&[], &[]) }
+    }
+
+    pub(super) fn changed(rows_changed: u8) -> Self {
+        Self { changed: Some(rows_changed), ..rows(&[], &[]) }
+    }
+
+    pub(super) fn silent() -> Self {
+        Self { silent: true, ..rows(&[], &[]) }
     }
 
     /// The next time, what follows answers.
@@ -110,7 +124,9 @@ impl Shared {
             self.told.lock().unwrap().push(statement.clone());
             let packets = match self.answer(&statement) {
                 None => vec![DONE.to_vec()],
+                Some(Answer { silent: true, .. }) => continue,
                 Some(Answer { refused: Some((number, sqlstate)), .. }) => vec![error(number, sqlstate)],
+                Some(Answer { changed: Some(rows), .. }) => vec![[&[0, rows], &DONE[2..]].concat()],
                 Some(answer) => table(&answer),
             };
             for (position, packet) in packets.iter().enumerate() {
