@@ -6,6 +6,8 @@ import checks
 import pytest
 import whole
 from mysql import PRODUCTION_ACCOUNTS, ask
+from test_masking import BUCKET, REQUEST
+from test_masking import put as put_scripts
 from test_users import put as put_users
 from seed import MYSQL
 
@@ -90,14 +92,28 @@ USERS = {
 }  # fmt: skip
 
 
+FURTHER = {"reporting": {"username": "Report'er", "password": "reads a little"}, "loader": {"username": "loader", "password": "adds a little"}}
+
+
+@pytest.mark.seed(engine=MYSQL)
+def test_what_mysql_does_not_know_is_refused(world):
+    """Users' places and rights, and scripts, held against the engine before anything is touched."""
+    put_users(world, FURTHER)
+    put_scripts(world, {"masks/app/010-customers.sql": "SELECT 1;\nDELIMITER //", "masks/020-top.sql": "SELECT 1"})
+    of_postgresql = {**USERS, "reporting": {**USERS["reporting"], "schemas": ["public"]}}
+    words = (
+        "users.reporting.schemas: got public; takes nothing for Aurora MySQL, whose schemas are its databases",
+        "app/010-customers.sql, line 2: DELIMITER is a command of the mysql client",
+        "020-top.sql is in no folder, and the master's secret names no database for it",
+    )
+    run = world.run({**REQUEST, "users": of_postgresql})
+    whole.check_failure(world, run, "InvalidRequest", "Preflight", *words, "nothing was touched", left=("target cluster staging was not touched",))
+
+
 @pytest.mark.seed(engine=MYSQL)
 def test_declared_users_have_what_the_request_says(world):
-    """What MySQL does not know is refused before anything is touched; a table that is not there before a user is made; each user may what it is to."""
-    put_users(world, {"reporting": {"username": "Report'er", "password": "reads a little"}, "loader": {"username": "loader", "password": "adds a little"}})
-    of_postgresql = {**USERS, "reporting": {**USERS["reporting"], "schemas": ["public"]}}
-    words = ("users.reporting.schemas: got public; takes nothing for Aurora MySQL, whose schemas are its databases", "nothing was touched")
-    whole.check_failure(world, world.run({"users": of_postgresql}), "InvalidRequest", "Preflight", *words, left=("target cluster staging was not touched",))
-
+    """A table that is not there fails the restore before a user is made; mended, the same operation goes on; each user may what it is to."""
+    put_users(world, FURTHER)
     grants = [{"on": "tables", "tables": ["oders"], "privileges": ["select"]}]
     mistyped = {**USERS, "loader": {**USERS["loader"], "grants": grants}}
     first = world.run({"operation_id": "users-1", "users": mistyped}, name="first")
@@ -127,13 +143,101 @@ def test_declared_users_have_what_the_request_says(world):
 
 
 @pytest.mark.seed(engine=MYSQL)
-def test_a_second_night_and_what_is_refused(world):
-    """Masking is refused before anything is touched; the next restore replaces the last one and changes its users anew."""
-    refused = world.run({"masking": {"scripts": "s3://masking-scripts/masks/"}}, name="masked")
-    whole.check_failure(world, refused, "InvalidRequest", "Preflight", "masking: takes an Aurora PostgreSQL cluster")
+def test_a_second_night(world):
+    """The next restore replaces the last one and changes its users anew."""
     first = world.run({}, name="night-1")
     assert first.status == "SUCCEEDED", first.cause
     second = world.run({}, name="night-2")
     assert second.status == "SUCCEEDED", second.cause
     assert second.item["users"]["locked"] == first.item["users"]["locked"] == LOCKED
     assert second.item["replaced"]["final_snapshot_id"] == checks.final_id("night-2")
+
+
+SCRIPTS = {
+    "masks/app/010-customers.sql": "UPDATE customers SET name = 'Customer', email = concat('masked-', id, '@example.org'); SELECT email FROM customers;",
+    # Commits at once, and the server knows where the routine ends.
+    "masks/app/020-orders.sql": "ALTER TABLE orders ADD COLUMN masked int; UPDATE orders SET masked = 1; CREATE PROCEDURE masked() BEGIN SELECT 1; SELECT 2; END",
+    "masks/order_archive/010-orders.sql": "TRUNCATE orders",
+}
+ORDER = ["app/010-customers.sql", "app/020-orders.sql", "order_archive/010-orders.sql"]
+
+
+def as_master(world, statement):
+    master = world.secret("master-credentials")
+    return ask(world.cluster(), world.stack.ca_file, master["username"], master["password"], statement)
+
+
+def check_nobody_is_let_in(world):
+    logins = [(user["username"], user["password"]) for user in world.secret("app-credentials").values()]
+    for user, password in [*logins, *((user, password) for (user, _), password in PRODUCTION_ACCOUNTS.items())]:
+        refused = ask(world.cluster(), world.stack.ca_file, user, password, "SELECT 1")
+        assert "ERROR 1045" in refused or "ERROR 4151" in refused, (user, refused)
+
+
+@pytest.mark.seed(engine=MYSQL)
+def test_scripts_run_before_anybody_gets_in(world):
+    """In the order of their names, each once, in the database of its folder; recorded with its checksum; told; shown nowhere."""
+    put_scripts(world, SCRIPTS)
+    run = world.run({"masking": REQUEST["masking"]}, name="masked-1")
+    assert run.status == "SUCCEEDED", run.cause
+    state = run.item["masking"]
+    assert state["done"] and [(script["name"], script["database"], script["statements"]) for script in state["scripts"]] == [
+        (ORDER[0], "app", 2), (ORDER[1], "app", 3), (ORDER[2], "order_archive", 1),
+    ]  # fmt: skip
+    assert as_user(world, "readonly_user", "SELECT count(*) FROM app.customers WHERE email NOT LIKE 'masked-%'") == [["0"]]
+    assert as_user(world, "readonly_user", "SELECT min(masked) FROM app.orders") == [["1"]]
+    assert as_master(world, "SHOW DATABASES LIKE 'aurora%'") == [], "nothing of ours stays"
+    checks.check_audit(world)
+    trail = [(r["action"], r["resource"]) for r in run.audit if r["phase"] == "begun" and r["action"].startswith("database:")]
+    assert [action for action, _ in trail[:4]] == ["database:LockLogins", *["database:Mask"] * 3] and [what for _, what in trail[1:4]] == ORDER
+    assert "database:ChangeRoles" not in [action for action, _ in trail[:4]], "users come after the last script"
+    checks.check_message(world, run.item, "SUCCEEDED", f"Masked by    {', '.join(ORDER)}")
+    text = world.stack.log("setup-db-users") + run.history_text
+    assert "example.org" not in text and "ADD COLUMN" not in text, "no script is shown anywhere"
+
+
+@pytest.mark.seed(engine=MYSQL)
+def test_a_script_that_fails_keeps_everybody_out(world):
+    """Rolled back and mended, it runs again; failed after something of it was committed, it never does on that data: a new operation restores it."""
+    put_scripts(world, {"masks/app/010-twice.sql": "UPDATE orders SET id = id + 10000; UPDATE customers SET shoe_size = 1"})
+    request = {"masking": REQUEST["masking"], "operation_id": "masked-2"}
+    first = world.run(request, name="first")
+    words = ("script app/010-twice.sql failed at statement 2", "SQLSTATE 42S22, MySQL error 1054", "only the master can log in")
+    whole.check_failure(
+        world, first, "DatabaseRejected", "SetupDbUsers", *words, calls=checks.calls_of_a_restore("masked-2", archive=False),
+        left=("restored cluster staging (available, accepts logins)",),
+    )  # fmt: skip
+    check_nobody_is_let_in(world)
+    assert as_master(world, "SELECT min(id) FROM app.orders") == [["1"]], "nothing of it has stayed"
+
+    s3 = world.stack.client("s3")
+    spoiling = "UPDATE orders SET id = id + 10000; ALTER TABLE orders ADD COLUMN masked int; UPDATE customers SET shoe_size = 1"
+    s3.put_object(Bucket=BUCKET, Key="masks/app/010-twice.sql", Body=spoiling.encode())
+    second = world.run(request, name="second")
+    for words in ("script app/010-twice.sql failed at statement 3", "what it had committed has stayed", "start a new operation"):
+        assert second.error == "DatabaseRejected" and words in second.message, second.cause
+    s3.put_object(Bucket=BUCKET, Key="masks/app/010-twice.sql", Body=b"UPDATE orders SET id = id + 10000")
+    third = world.run(request, name="third")
+    assert third.error == "DatabaseRejected" and "was begun in an earlier try and did not end" in third.message, third.cause
+    check_nobody_is_let_in(world)
+    assert as_master(world, "SELECT min(id) FROM app.orders") == [["10001"]], "not on top of itself"
+
+    fourth = world.run({"masking": REQUEST["masking"]}, name="masked-3")
+    assert fourth.status == "SUCCEEDED", fourth.cause
+    assert as_user(world, "readonly_user", "SELECT min(id) FROM app.orders") == [["10001"]]
+
+
+@pytest.mark.seed(engine=MYSQL)
+def test_a_function_killed_after_a_commit_masks_once(world):
+    """Killed between the script's commit and its record: the mark in the database says that it has run."""
+    put_scripts(world, {"masks/app/010-twice.sql": "UPDATE orders SET id = id + 10000; ALTER TABLE orders ADD COLUMN masked int"})
+    # The writes before: the step begun and claimed, the logins' lock announced and done, the script claimed and announced.
+    world.stack.fault(service="dynamodb", action="TransactWriteItems", caller="setup-db-users", delay=3, skip=6)
+    arn = world.start({"masking": REQUEST["masking"]}, name="killed-mask")
+    checks.wait_for(lambda: any(r["action"] == "database:Mask" and r["phase"] == "finished" for r in world.audit("killed-mask")), 60)
+    world.stack.kill_function("setup-db-users")
+    run = world.wait(arn)
+    assert run.status == "SUCCEEDED", run.cause
+    (script,) = run.item["masking"]["scripts"]
+    assert "statements" not in script or script["statements"] is None, "an earlier function ran it"
+    assert as_master(world, "SELECT min(id) FROM app.orders") == [["10001"]], "once"

@@ -102,20 +102,6 @@ impl Database {
         }
     }
 
-    pub(crate) async fn observe(&self, desired: &Desired, passwords: &Passwords) -> Result<Observed, DatabaseError> {
-        match &self.inner {
-            Inner::Real => aurora_restore_database::observe(&self.server, desired, passwords).await,
-            Inner::Fake(fake) => fake.observe(&self.server, desired, passwords).await,
-        }
-    }
-
-    pub(crate) async fn apply(&self, changes: &[RoleChange], passwords: &Passwords) -> Result<(), DatabaseError> {
-        match &self.inner {
-            Inner::Real => aurora_restore_database::apply(&self.server, changes, passwords).await,
-            Inner::Fake(fake) => fake.apply(&self.server, changes, passwords).await,
-        }
-    }
-
     pub(crate) async fn mask(&self, operation_id: &str, script: &MaskScript) -> Result<Option<u64>, DatabaseError> {
         match &self.inner {
             Inner::Real => aurora_restore_database::mask(&self.server, operation_id, script).await,

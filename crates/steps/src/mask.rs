@@ -6,10 +6,11 @@ use crate::follow::Answer;
 use crate::setup_db_users::CHANGES_MAX;
 use aurora_restore_core::aws::{Called, s3::Object};
 use aurora_restore_core::domain::decide::mask::{Decision, Script, database_of, decide};
+use aurora_restore_core::domain::decide::mask_mysql::refusal;
+use aurora_restore_core::domain::engine::Engine;
 use aurora_restore_core::domain::failure::{ErrorName, Failure};
 use aurora_restore_core::domain::operation::{MaskedScript, Operation};
 use aurora_restore_core::domain::request::{Masking, Request, Scripts};
-use aurora_restore_core::domain::roles::{RoleChange, closing, describe};
 use aurora_restore_core::domain::sabotage::Sabotage;
 use aurora_restore_core::domain::{Instant, seconds_between, sha256_hex, shorten, timestamp};
 use aurora_restore_core::{Context, StepError};
@@ -36,6 +37,11 @@ pub(crate) async fn mask(
 ) -> Result<Option<Answer>, StepError> {
     let began = context.clock.now();
     let scripts = scripts(context, masking, &opened.master_database).await?;
+    if opened.server.engine() == Engine::MySql
+        && let Some(problem) = unfit_for_mysql(&scripts).into_iter().next()
+    {
+        return Err(invalid(problem));
+    }
     let known = |script: &MaskScript| Script {
         name: script.name.clone(),
         sha256: script.sha256.clone(),
@@ -87,23 +93,23 @@ async fn close(context: &Context, operation: &Operation, opened: &Opened) -> Res
     let Opened { server, desired, passwords, .. } = opened;
     let endpoint = server.endpoint().to_string();
     for round in 0..ROUNDS_AT_MOST {
-        let observed =
-            server.observe(desired, passwords).await.map_err(|error| database::failed("look at the roles", error))?;
-        let mut changes = closing(desired, &observed);
+        let seen =
+            server.look(desired, passwords).await.map_err(|error| database::failed("look at the roles", error))?;
+        let mut changes = seen.closing(desired);
         // Opened with production's password before it was reset, perhaps; the next may be a person with the new one.
-        if round == 0 && observed.role(&observed.master).is_some_and(|role| role.has_sessions) {
-            changes.push(RoleChange::EndSessions { role: observed.master.clone() });
+        if round == 0 {
+            changes.extend(seen.ending_of_the_masters_sessions());
         }
         if changes.is_empty() || Sabotage::MaskWhileOpen.is_on() {
             return Ok(());
         }
         let call = async {
-            let closed = server.apply(&changes, passwords).await;
+            let closed = server.make(&changes, passwords).await;
             closed
                 .map(|()| Called { value: (), request_id: None })
                 .map_err(|error| database::failed("lock the logins before masking", error))
         };
-        let words = shorten(&describe(&changes), CHANGES_MAX);
+        let words = shorten(&changes.describe(), CHANGES_MAX);
         context.mutate(operation, "database:LockLogins", &endpoint, json!(words), call).await?;
     }
     Err(Failure::new(
@@ -127,10 +133,15 @@ async fn run(
     let call = async {
         let masked = opened.server.mask(operation.operation_id.as_str(), script).await;
         masked.map(|value| Called { value, request_id: None }).map_err(|error| {
-            let again = if matches!(error, DatabaseError::ScriptSpoiled { .. }) {
-                "start a new operation, which restores the data as it was (a script leaves BEGIN, COMMIT and ROLLBACK to us)"
-            } else {
-                "start again under the same operation_id"
+            let is_spoiled = matches!(error, DatabaseError::ScriptSpoiled { .. });
+            let again = match (is_spoiled, opened.server.engine()) {
+                (true, Engine::PostgreSql) => {
+                    "start a new operation, which restores the data as it was (a script leaves BEGIN, COMMIT and ROLLBACK to us)"
+                }
+                (true, Engine::MySql) => {
+                    "start a new operation, which restores the data as it was (what commits by itself, as each change of a schema does, is best in a file of its own)"
+                }
+                (false, Engine::PostgreSql | Engine::MySql) => "start again under the same operation_id",
             };
             let mut error = database::failed("mask the data", error);
             error.failure.next = Some(format!("mend the script, then {again}; until then only the master can log in"));
@@ -151,10 +162,17 @@ async fn run(
 
 /// Whether the scripts can run, as far as can be told before there is a cluster.
 ///
+/// Answers what stands against them if it is a MySQL that is restored, which is not known yet.
+///
 /// # Errors
 /// As [`scripts`].
-pub(crate) async fn preflight(context: &Context, request: &Request, masking: &Masking) -> Result<(), StepError> {
-    let scripts = scripts(context, masking, "").await?;
+pub(crate) async fn preflight(
+    context: &Context,
+    request: &Request,
+    masking: &Masking,
+    master_database: Option<&str>,
+) -> Result<Vec<String>, StepError> {
+    let scripts = scripts(context, masking, master_database.unwrap_or_default()).await?;
     let nowhere = scripts.iter().find(|script| script.database.is_empty());
     match (nowhere, &request.managed_master) {
         (Some(script), Some(_)) => Err(Failure::new(
@@ -165,8 +183,27 @@ pub(crate) async fn preflight(context: &Context, request: &Request, masking: &Ma
             ),
         )
         .into()),
-        (Some(_) | None, _) => Ok(()),
+        (Some(_) | None, _) => {
+            Ok(unfit_for_mysql(&scripts).into_iter().map(|problem| format!("masking.scripts: {problem}")).collect())
+        }
     }
+}
+
+/// What a MySQL could not run of them, and why.
+fn unfit_for_mysql(scripts: &[MaskScript]) -> Vec<String> {
+    let of_script = |MaskScript { name, database, sql, .. }: &MaskScript| {
+        let nowhere = database.is_empty().then(|| {
+            format!("{name} is in no folder, and the master's secret names no database for it; takes DATABASE/{name}")
+        });
+        nowhere.into_iter().chain(refusal(sql).map(|why| format!("{name}, {why}")))
+    };
+    scripts.iter().flat_map(of_script).collect()
+}
+
+fn invalid(what: String) -> StepError {
+    Failure::new(ErrorName::InvalidRequest, format!("masking.scripts: {what}"))
+        .next("mend what is there, then start again under the same operation_id")
+        .into()
 }
 
 /// Every script, in the order of their names.
@@ -179,12 +216,6 @@ pub(crate) async fn scripts(
     master_database: &str,
 ) -> Result<Vec<MaskScript>, StepError> {
     let place = &masking.scripts;
-    let invalid = |what: String| {
-        StepError::from(
-            Failure::new(ErrorName::InvalidRequest, format!("masking.scripts: {what}"))
-                .next("mend what is there, then start again under the same operation_id"),
-        )
-    };
     let mut found: Vec<(String, u64)> = match place {
         Scripts::S3 { bucket, prefix } => {
             let (objects, more) = context.s3.objects(bucket, prefix).await?;

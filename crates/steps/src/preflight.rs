@@ -161,10 +161,7 @@ async fn work(context: &Context, operation: &mut Operation, request: &Request) -
     // A plan that was recorded stands: the names in it may have been made already.
     let plan = match &operation.plan {
         Some(plan) => {
-            if let Some(masking) = &request.masking {
-                mask::preflight(context, request, masking).await?;
-            }
-            look_at_credentials_again(context, request, plan).await?;
+            look_at_secrets_and_scripts_again(context, request, plan).await?;
             plan.clone()
         }
         None => make_plan(context, operation, request).await?,
@@ -182,24 +179,30 @@ async fn work(context: &Context, operation: &mut Operation, request: &Request) -
     Ok(answer)
 }
 
-/// The request may declare other users than when the plan was made, and the secrets may hold others.
-async fn look_at_credentials_again(context: &Context, request: &Request, plan: &Plan) -> Result<(), StepError> {
+/// The request may declare other users than when the plan was made, the secrets may hold others, and the scripts may have
+/// changed.
+async fn look_at_secrets_and_scripts_again(context: &Context, request: &Request, plan: &Plan) -> Result<(), StepError> {
     let mut observed = Observed::default();
     if request.managed_master.is_some() {
         // The master's name is asked of the snapshot, since no secret says it yet.
         observed.snapshots = snapshots(context, request).await?;
     }
     credentials(context, request, &mut observed).await?;
+    if let Some(masking) = &request.masking {
+        let master_database = observed.master_database.as_deref();
+        observed.mysql_script_problems = mask::preflight(context, request, masking, master_database).await?;
+    }
     let mut problems = observed.secret_problems;
     let engine = Engine::of(&plan.snapshot.engine);
     if engine == Some(Engine::MySql) {
         problems.extend(observed.mysql_secret_problems);
+        problems.extend(observed.mysql_script_problems);
     }
     problems.extend(engine.into_iter().flat_map(|engine| unfit(&request.users, engine)));
     match problems.is_empty() {
         true => Ok(()),
         false => Err(Failure::new(ErrorName::InvalidRequest, problems.join("; "))
-            .next("mend the secret or 'users', then start again under the same operation_id")
+            .next("mend what is named, then start again under the same operation_id")
             .into()),
     }
 }
@@ -247,8 +250,8 @@ async fn observe(context: &Context, operation: &Operation, request: &Request) ->
     }
     if let Some(masking) = &request.masking {
         // Read whole, as setup-db-users will: hours from now, with the old cluster gone, is too late to find them missing.
-        match mask::preflight(context, request, masking).await {
-            Ok(()) => {}
+        match mask::preflight(context, request, masking, observed.master_database.as_deref()).await {
+            Ok(of_mysql) => observed.mysql_script_problems = of_mysql,
             Err(error) if error.name() == ErrorName::InvalidRequest => {
                 observed.script_problems.push(error.failure.what)
             }
@@ -350,7 +353,11 @@ async fn credentials(context: &Context, request: &Request, observed: &mut Observ
         ));
     }
     match master {
-        Ok(master) => observed.master_username = master.map(|master| master.login.username),
+        Ok(Some(master)) => {
+            observed.master_username = Some(master.login.username);
+            observed.master_database = master.database;
+        }
+        Ok(None) => {}
         Err(problems) => observed.secret_problems.extend(problems),
     }
     let of_snapshot = || observed.snapshots.iter().find_map(|snapshot| snapshot.master_username.clone());

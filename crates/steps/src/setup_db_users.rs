@@ -31,8 +31,9 @@ pub async fn run(context: &Context, step: Step, input: Value) -> Result<StepOutp
 async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, StepError> {
     let (request, _) = planned(operation)?;
     let opened = database::open(context, operation, &request).await?;
+    // Boxed: futures within futures, and with it they are more than the compiler lays out.
     if let Some(masking) = &request.masking
-        && let Some(answer) = mask(context, operation, masking, &opened).await?
+        && let Some(answer) = Box::pin(mask(context, operation, masking, &opened)).await?
     {
         return Ok(answer);
     }
