@@ -16,7 +16,7 @@ CHECKOV := $(INFRA_TOOLS)/checkov/bin/checkov --skip-download --quiet --compact 
 
 
 
-.PHONY: help setup setup-tests build demo demo-failure stack stop test test-newer-postgres test-artefacts sim sim-tests bench-db check lint-infra lint-templates infra-tools package deploy-plan deploy verify destroy share format clean
+.PHONY: help setup setup-tests build demo demo-failure stack stop test test-newer-postgres test-artefacts sim sim-tests bench-db bench-waits check lint-infra lint-templates infra-tools package deploy-plan deploy verify destroy share format clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{ printf "  make %-20s %s\n", $$1, $$2 }'
@@ -64,6 +64,10 @@ test-artefacts: setup-tests ## one whole restore with the packaged functions, th
 sim: ## 10,000 disasters by seed, in virtual time (SEEDS=... for another number); docs/simulator.md
 	@cargo build --locked --release --package aurora-restore-sim --quiet
 	@cargo run --locked --release --package aurora-restore-sim --quiet -- --seeds $(or $(SEEDS),10000)
+
+bench-waits: ## what waiting costs, by size: time lost, calls, transitions; waits of a fixed length beside it
+	@cargo build --locked --release --package aurora-restore-sim --quiet
+	@cargo run --locked --release --package aurora-restore-sim --quiet -- --waits
 
 sim-tests: ## every call of every scenario failed in turn, 1,000 seeds, and deliberate defects found
 	cargo test --locked --release --package aurora-restore-sim --quiet

@@ -44,6 +44,8 @@ pub enum Polls {
     /// As the steps say.
     #[default]
     Shipped,
+    /// Until something happens that the steps wait for, as if they knew.
+    Knowing,
     /// The same always, in seconds.
     Every(u64),
     /// One for the deletion, another for all else, in seconds.
@@ -640,13 +642,18 @@ impl Driver<'_, '_> {
 }
 
 impl Host for Driver<'_, '_> {
-    fn wait_seconds(&self, state: &str, asked: u64) -> u64 {
-        match self.sim.setup.polls {
+    fn wait_us(&self, state: &str, asked: u64) -> u64 {
+        let seconds = match self.sim.setup.polls {
             Polls::Shipped => asked,
             Polls::Every(seconds) => seconds,
             Polls::Fixed { deletion, .. } if state == "WaitForDeletion" => deletion,
             Polls::Fixed { others, .. } => others,
-        }
+            Polls::Knowing => {
+                let next = self.sim.cloud.world().next_due_us();
+                return next.map_or(asked * SECOND, |at_us| at_us.saturating_sub(self.sim.cloud.time.now_us()) + 1000);
+            }
+        };
+        seconds * SECOND
     }
 
     fn invoke<'h>(&'h self, function: &'h str, payload: Value) -> Pin<Box<dyn Future<Output = TaskResult> + 'h>> {

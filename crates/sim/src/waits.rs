@@ -9,9 +9,7 @@ use crate::time::SECOND;
 use std::fmt::{self, Write};
 
 /// Restores of each size: their durations are drawn around the size's own.
-const DRAWS: u64 = 40;
-/// Looking every second stands for knowing: what it takes longer is lost by waiting.
-const KNOWING: Polls = Polls::Every(1);
+const DRAWS: u64 = 20;
 
 /// A way to wait.
 #[derive(Debug, Clone, Copy)]
@@ -96,7 +94,7 @@ impl Size {
 /// When the restore does not succeed.
 pub fn run(machine: &Machine, size: Size, polls: Polls, seed: u64) -> Result<Taken, String> {
     let taken = walked(machine, size, polls, seed)?;
-    let known = walked(machine, size, KNOWING, seed)?;
+    let known = walked(machine, size, Polls::Knowing, seed)?;
     Ok(Taken { lost: taken.seconds.saturating_sub(known.seconds), ..taken })
 }
 

@@ -237,6 +237,11 @@ impl World {
         self.due.insert(place, Later { due, region, id, serial, text });
     }
 
+    /// When the next thing happens by itself, in microseconds.
+    pub fn next_due_us(&self) -> Option<u64> {
+        self.due.keys().next().map(|(at_us, _)| *at_us)
+    }
+
     /// Lets happen what should have happened by now.
     pub fn tick(&mut self) {
         let now = self.time.now_us();

@@ -55,9 +55,9 @@ pub trait Host {
     fn entered(&self, state: &str);
     /// Told what a person should read of a state: each attempt of a task, what it waits for.
     fn told(&self, state: &str, detail: &str);
-    /// How long a wait takes that should take `asked` seconds.
-    fn wait_seconds(&self, _state: &str, asked: u64) -> u64 {
-        asked
+    /// How long a wait takes that should take `asked` seconds, in microseconds.
+    fn wait_us(&self, _state: &str, asked: u64) -> u64 {
+        asked * SECOND
     }
     /// Whether a person has stopped the execution.
     fn is_stopped(&self) -> bool;
@@ -116,9 +116,9 @@ async fn states(machine: &Machine, host: &impl Host, execution: &Execution, even
                 let Some(seconds) = field(seconds_path).and_then(Value::as_u64) else {
                     return Ended::Broken(format!("{name}: {seconds_path} is no number of seconds"));
                 };
-                let seconds = host.wait_seconds(&name, seconds);
-                host.told(&name, &format!("{seconds} s"));
-                host.time().sleep_us(seconds * SECOND).await;
+                let wait_us = host.wait_us(&name, seconds);
+                host.told(&name, &format!("{} s", wait_us / SECOND));
+                host.time().sleep_us(wait_us).await;
                 name.clone_from(next);
             }
             State::Choice { choices, default } => {
