@@ -2,6 +2,7 @@
 
 use crate::aws::{AwsError, aws_error};
 use crate::clock::Clock;
+use aurora_restore_domain::roles::{Access, Authentication};
 use aurora_restore_domain::{Instant, seconds_between};
 use aws_config::SdkConfig;
 use aws_sdk_secretsmanager::Client;
@@ -32,8 +33,17 @@ pub struct MasterCredentials {
     pub database: Option<String>,
 }
 
+/// A declared user.
+#[derive(Debug, Clone)]
+pub struct AppLogin {
+    /// Name of the role in the database.
+    pub username: String,
+    /// Its password; `None` for who logs in with tokens.
+    pub password: Option<SecretString>,
+}
+
 /// The declared users by their keys.
-pub type AppCredentials = BTreeMap<String, Login>;
+pub type AppCredentials = BTreeMap<String, AppLogin>;
 
 /// Secrets of one Region.
 #[derive(Debug)]
@@ -112,31 +122,39 @@ pub fn parse_master(name: &str, text: &SecretString) -> Result<MasterCredentials
     }
 }
 
-/// Reads the application's secret: the users of the contract and those that the request declares.
+/// Reads the application's secret: the users of the contract and those that the request declares. A password of one that
+/// the request lets log in with tokens is not read.
 ///
 /// # Errors
 /// Every problem: secret, user, field and what it takes. Never a value.
-pub fn parse_app<'a>(
+pub fn parse_app(
     name: &str,
     text: &SecretString,
-    requested: impl IntoIterator<Item = &'a String>,
+    requested: &BTreeMap<String, Access>,
 ) -> Result<AppCredentials, Vec<String>> {
     let value = object(name, text)?;
     let mut problems = Vec::new();
     let mut users = AppCredentials::new();
     let mut takes = REQUIRED_USERS.to_vec();
-    takes.extend(requested.into_iter().map(String::as_str).filter(|key| !REQUIRED_USERS.contains(key)));
+    takes.extend(requested.keys().map(String::as_str).filter(|key| !REQUIRED_USERS.contains(key)));
     for key in &takes {
+        let by_token = requested.get(*key).is_some_and(|access| access.login == Authentication::Iam);
         match value.get(key) {
+            Some(user) if by_token => {
+                if let Some(username) = filled(name, key, user, "username", &mut problems) {
+                    users.insert((*key).to_owned(), AppLogin { username, password: None });
+                }
+            }
             Some(user) => {
-                if let Some(login) = login(name, key, user, &mut problems) {
-                    users.insert((*key).to_owned(), login);
+                if let Some(Login { username, password }) = login(name, key, user, &mut problems) {
+                    users.insert((*key).to_owned(), AppLogin { username, password: Some(password) });
                 }
             }
             None => {
                 let declared = if REQUIRED_USERS.contains(key) { "" } else { ", which the request declares" };
                 problems.push(format!(
-                    "secret {name} lacks the user '{key}'{declared}; takes {{\"username\": …, \"password\": …}} there"
+                    "secret {name} lacks the user '{key}'{declared}; takes {{\"username\": …{}}} there",
+                    if by_token { "" } else { ", \"password\": …" }
                 ));
             }
         }
@@ -162,34 +180,42 @@ fn object(name: &str, text: &SecretString) -> Result<Value, Vec<String>> {
 }
 
 fn login(name: &str, key: &str, value: &Value, problems: &mut Vec<String>) -> Option<Login> {
-    let path = |field: &str| if key.is_empty() { field.to_owned() } else { format!("{key}.{field}") };
-    let mut text = |field: &str| {
-        let text = value.get(field).and_then(Value::as_str).filter(|text| !text.is_empty());
-        match text {
-            Some(text) if EXAMPLES.contains(&text) => {
-                problems.push(format!(
-                    "secret {name}, field '{}': still says PLACEHOLDER or the guide's example; fill it",
-                    path(field)
-                ));
-                None
-            }
-            Some(text) => Some(text.to_owned()),
-            None => {
-                problems.push(format!("secret {name}, field '{}': needs a text that is not empty", path(field)));
-                None
-            }
-        }
-    };
-    let (username, password) = (text("username"), text("password"));
+    let username = filled(name, key, value, "username", problems);
+    let password = filled(name, key, value, "password", problems);
     Some(Login { username: username?, password: SecretString::from(password?) })
+}
+
+fn filled(name: &str, key: &str, value: &Value, field: &str, problems: &mut Vec<String>) -> Option<String> {
+    let path = if key.is_empty() { field.to_owned() } else { format!("{key}.{field}") };
+    match value.get(field).and_then(Value::as_str).filter(|text| !text.is_empty()) {
+        Some(text) if EXAMPLES.contains(&text) => {
+            let what = format!("secret {name}, field '{path}': still says PLACEHOLDER or the guide's example; fill it");
+            problems.push(what);
+            None
+        }
+        Some(text) => Some(text.to_owned()),
+        None => {
+            problems.push(format!("secret {name}, field '{path}': needs a text that is not empty"));
+            None
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use aurora_restore_domain::roles::{Limits, Profile};
 
     fn app(text: &str) -> String {
-        parse_app("s", &SecretString::from(text), []).unwrap_err().join("\n")
+        parse_app("s", &SecretString::from(text), &BTreeMap::new()).unwrap_err().join("\n")
+    }
+
+    /// What a request says of these users; of those in `by_token` that they log in with tokens.
+    fn requested(keys: &[&str], by_token: &[&str]) -> BTreeMap<String, Access> {
+        let access = |login| Access { profile: Profile::ReadOnly, login, grants: vec![], limits: Limits::default() };
+        let with = |keys: &[&str], login| keys.iter().map(|key| ((*key).to_owned(), access(login))).collect::<Vec<_>>();
+        let (passwords, tokens) = (with(keys, Authentication::Password), with(by_token, Authentication::Iam));
+        passwords.into_iter().chain(tokens).collect()
     }
 
     fn master(text: &str) -> Result<MasterCredentials, Vec<String>> {
@@ -221,9 +247,8 @@ mod tests {
     fn the_request_and_the_secret_name_the_same_users() {
         let secret = r#"{"application_user":{"username":"a","password":"p"},"readonly_user":{"username":"r","password":"p"},
             "devops_user":{"username":"d","password":"p"},"reporting":{"username":"m","password":"p"}}"#;
-        let read = |requested: &[&str]| {
-            let requested: Vec<String> = requested.iter().map(|key| (*key).to_owned()).collect();
-            let users = parse_app("s", &SecretString::from(secret), &requested);
+        let read = |keys: &[&str]| {
+            let users = parse_app("s", &SecretString::from(secret), &requested(keys, &[]));
             users.map(|users| users.into_keys().collect::<Vec<_>>())
         };
         let all = ["application_user", "devops_user", "readonly_user", "reporting"];
@@ -234,6 +259,24 @@ mod tests {
         assert!(
             problems[1].contains("holds 'reporting'") && problems[1].contains("devops_user, loader, and"),
             "{problems:?}"
+        );
+    }
+
+    #[test]
+    fn who_logs_in_with_tokens_needs_a_name_only() {
+        let secret = r#"{"application_user":{"username":"a"},"readonly_user":{"username":"r","password":"p"},
+            "devops_user":{"username":"d","password":"PLACEHOLDER"}}"#;
+        let read = |by_token: &[&str]| parse_app("s", &SecretString::from(secret), &requested(&[], by_token));
+        let users = read(&["application_user", "devops_user"]).unwrap();
+        let has_password: Vec<_> =
+            users.values().map(|user| (user.username.as_str(), user.password.is_some())).collect();
+        assert_eq!(has_password, [("a", false), ("d", false), ("r", true)]);
+        let problems = read(&["application_user"]).unwrap_err().join("; ");
+        assert!(problems.starts_with("secret s, field 'devops_user.password': still says PLACEHOLDER"), "{problems}");
+        let problems = read(&["application_user", "devops_user", "robot"]).unwrap_err();
+        assert_eq!(
+            problems,
+            ["secret s lacks the user 'robot', which the request declares; takes {\"username\": …} there"]
         );
     }
 

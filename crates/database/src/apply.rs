@@ -1,11 +1,13 @@
 //! Carrying out what was decided.
 
 use crate::connect::Session;
-use crate::error::DatabaseError;
+use crate::error::{DatabaseError, ErrorClass};
 use crate::password::set_passwords;
+use crate::quote::quote_identifier;
 use crate::server::{Passwords, Server, side_by_side};
 use crate::statement::{statement, statements};
 use aurora_restore_domain::roles::{RoleChange, RoleName, ServerVersion};
+use aurora_restore_domain::shorten;
 use sqlx::postgres::{PgConnection, PgTransaction};
 use sqlx::{AssertSqlSafe, Connection};
 use std::collections::BTreeMap;
@@ -13,6 +15,9 @@ use std::sync::Arc;
 
 /// Held while roles or rights are changed, so that two runs wait for each other: the bytes of "aurorest".
 const ADVISORY_LOCK: i64 = i64::from_be_bytes(*b"aurorest");
+
+/// Memberships that an error names: a server may have hundreds of owners.
+const BEGUN_TOLD_MAX: usize = 20;
 
 /// Makes every change: those of the whole server in one transaction, then those of each database in one transaction
 /// each. Repeating it, after a failure too, does no harm.
@@ -28,6 +33,8 @@ pub async fn apply(server: &Server, changes: &[RoleChange], passwords: &Password
     if !whole.is_empty() {
         let mut session = server.session(&server.database).await?;
         change_server(&mut session, &whole, passwords).await?;
+        // Boxed: the compiler lays out futures within futures to a certain depth only.
+        Box::pin(prove_master(server, &mut session, &whole)).await?;
         session.close().await;
     }
     let server = Arc::new(server.clone());
@@ -63,6 +70,40 @@ async fn change_server(
         }
     }
     Ok(())
+}
+
+/// Where memberships have begun, looks whether the master can still log in, and ends them if not.
+///
+/// RDS takes no password from a member of `rds_iam`, over any number of memberships, and that the master has become one
+/// shows at its next login. Domain's `diff` makes none of which it is known; what else leads there, a role of the source that
+/// the master is a member of and that a user belongs to, is found here, while somebody can still mend it.
+async fn prove_master(server: &Server, session: &mut Session, changes: &[&RoleChange]) -> Result<(), DatabaseError> {
+    let mut begun = vec![];
+    let mut ends = vec![];
+    for change in changes {
+        if let RoleChange::GrantMembership { role, member } = change {
+            begun.push(change.to_string());
+            ends.push(format!(
+                "REVOKE {} FROM {}",
+                quote_identifier(role.as_str())?,
+                quote_identifier(member.as_str())?
+            ));
+        }
+    }
+    if begun.is_empty() {
+        return Ok(());
+    }
+    let Err(error) = server.try_master().await else { return Ok(()) };
+    tracing::warn!(changes = begun.len(), "the master cannot log in after memberships began: they are ended again");
+    let taken_back = sqlx::raw_sql(AssertSqlSafe(ends.join("; "))).execute(&mut session.connection).await;
+    taken_back.map_err(|error| DatabaseError::of_statement("take back memberships that shut the master out", error))?;
+    Err(match error.class() {
+        ErrorClass::LoginRefused => {
+            let (master, changes) = (server.master.role.clone(), shorten(&begun, BEGUN_TOLD_MAX));
+            DatabaseError::ShutOut { master, changes, source: Box::new(error) }
+        }
+        ErrorClass::Unreachable | ErrorClass::Rejected | ErrorClass::Invalid => error,
+    })
 }
 
 async fn change_database(server: Arc<Server>, name: String, changes: Vec<RoleChange>) -> Result<(), DatabaseError> {

@@ -96,6 +96,26 @@ pub enum DatabaseError {
         /// What is missing still.
         changes: Vec<String>,
     },
+    /// Users are to log in with tokens, and the server does not know of any.
+    #[error(
+        "the database server has no role rds_iam, without which {} cannot log in with IAM tokens: it is no RDS, or IAM database authentication was never on",
+        .users.join(", ")
+    )]
+    NoTokens {
+        /// The keys of the users.
+        users: Vec<String>,
+    },
+    /// The master could not log in once memberships had begun, and so they were ended again.
+    #[error("the database server does not let {master} in any more once it is to {}; that was taken back", .changes.join(", "))]
+    ShutOut {
+        /// The master.
+        master: RoleName,
+        /// The memberships that began.
+        changes: Vec<String>,
+        /// What the server said to the master.
+        #[source]
+        source: Box<DatabaseError>,
+    },
     /// A server or a machine that this tool cannot work with.
     #[error("{what}")]
     Unsupported {
@@ -132,9 +152,11 @@ impl DatabaseError {
             }
             Self::LoginRefused { .. } => ErrorClass::LoginRefused,
             Self::Rejected { sqlstate, .. } if is_transient(sqlstate) => ErrorClass::Unreachable,
-            Self::Rejected { .. } | Self::Incomplete { .. } => ErrorClass::Rejected,
+            Self::Rejected { .. } | Self::Incomplete { .. } | Self::ShutOut { .. } => ErrorClass::Rejected,
             Self::Script { .. } | Self::ScriptSpoiled { .. } => ErrorClass::Rejected,
-            Self::TlsRefused { .. } | Self::Unsupported { .. } | Self::Invalid { .. } => ErrorClass::Invalid,
+            Self::TlsRefused { .. } | Self::Unsupported { .. } | Self::Invalid { .. } | Self::NoTokens { .. } => {
+                ErrorClass::Invalid
+            }
         }
     }
 
@@ -149,6 +171,8 @@ impl DatabaseError {
             | Self::TlsRefused { .. }
             | Self::Lost { .. }
             | Self::Incomplete { .. }
+            | Self::NoTokens { .. }
+            | Self::ShutOut { .. }
             | Self::Script { .. }
             | Self::Unsupported { .. }
             | Self::ScriptSpoiled { .. }
@@ -194,6 +218,8 @@ impl DatabaseError {
             | Self::ScriptSpoiled { .. }
             | Self::Busy { .. }
             | Self::Incomplete { .. }
+            | Self::NoTokens { .. }
+            | Self::ShutOut { .. }
             | Self::Unsupported { .. }
             | Self::Invalid { .. } => self,
         }

@@ -5,7 +5,9 @@ mod rights;
 use crate::connect::{Login, Session, try_login};
 use crate::error::{DatabaseError, ErrorClass};
 use crate::server::{Passwords, Server, side_by_side};
-use aurora_restore_domain::roles::{Attributes, Desired, Membership, Observed, ObservedRole, RoleName, ServerVersion};
+use aurora_restore_domain::roles::{
+    Attributes, Desired, IAM_ROLE, Membership, Observed, ObservedRole, RoleName, ServerVersion,
+};
 use rights::observe_database;
 use sqlx::postgres::PgRow;
 use sqlx::{FromRow, Row};
@@ -19,6 +21,7 @@ const OLDEST_MAJOR: u32 = 13;
 pub async fn observe(server: &Server, desired: &Desired, passwords: &Passwords) -> Result<Observed, DatabaseError> {
     let mut session = server.session(&server.database).await?;
     let mut observed = observe_roles(server, &mut session).await?;
+    check_tokens(desired, &observed)?;
     let databases = list_databases(&mut session).await?;
     session.close().await;
 
@@ -68,6 +71,13 @@ pub(crate) async fn observe_roles(server: &Server, session: &mut Session) -> Res
     })
 }
 
+/// Whether the server can let in who is to log in with tokens.
+fn check_tokens(desired: &Desired, observed: &Observed) -> Result<(), DatabaseError> {
+    let users: Vec<String> = desired.token_users().map(|user| user.key.clone()).collect();
+    let knows_tokens = observed.roles.keys().any(|role| role.as_str() == IAM_ROLE);
+    if users.is_empty() || knows_tokens { Ok(()) } else { Err(DatabaseError::NoTokens { users }) }
+}
+
 /// Which declared passwords log in. A refusal is an observation; every other failure is an error.
 async fn try_passwords(
     server: &Server,
@@ -76,7 +86,7 @@ async fn try_passwords(
     observed: &Observed,
 ) -> Result<BTreeMap<RoleName, bool>, DatabaseError> {
     let mut tries = vec![];
-    for user in desired.declared() {
+    for user in desired.declared().iter().filter(|user| !user.takes_tokens()) {
         let credentials = passwords.credentials(&user.role)?;
         let can_try = |role: &ObservedRole| role.attributes.login && role.attributes.connection_limit != 0;
         if observed.role(&user.role).is_some_and(can_try) {
@@ -142,6 +152,7 @@ impl FromRow<'_, PgRow> for RoleRow {
             inherit: row.try_get("rolinherit")?,
             connection_limit: row.try_get("rolconnlimit")?,
             expires: row.try_get("expires")?,
+            never_by_password: row.try_get("never_by_password")?,
         };
         let role = ObservedRole {
             attributes,

@@ -51,7 +51,7 @@ impl Server {
     }
 }
 
-/// The passwords of the declared users. `Debug` shows none.
+/// What the declared users log in with: passwords, and where a login is to be tried, tokens. `Debug` shows none.
 #[derive(Debug, Clone, Default)]
 pub struct Passwords(BTreeMap<RoleName, SecretString>);
 
@@ -62,6 +62,12 @@ impl Passwords {
             Some(password) => Ok(Credentials { role: role.clone(), password: password.clone() }),
             None => Err(DatabaseError::Invalid { what: format!("there is no password for the declared role {role}") }),
         }
+    }
+}
+
+impl Extend<(RoleName, SecretString)> for Passwords {
+    fn extend<I: IntoIterator<Item = (RoleName, SecretString)>>(&mut self, items: I) {
+        self.0.extend(items);
     }
 }
 

@@ -8,8 +8,8 @@ use crate::server::{Passwords, Server};
 use aurora_restore_domain::accounts::{self, Account, AccountChange};
 use aurora_restore_domain::engine::Engine;
 use aurora_restore_domain::roles::{
-    Desired, Limits, Observed, Profile, RoleChange, RoleName, closing, describe, diff, inherited_logins, locked_logins,
-    missing_places, notes,
+    Authentication, Desired, Limits, Observed, Profile, RoleChange, RoleName, closing, describe, diff,
+    inherited_logins, locked_logins, missing_places, notes,
 };
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +21,7 @@ const MAX_ROUNDS: usize = 3;
 pub struct SetupReport {
     /// The databases that were looked into.
     pub databases: Vec<String>,
-    /// The declared users, all able to log in.
+    /// The declared users, all able to log in; with a token, once IAM lets them.
     pub declared: Vec<DeclaredReport>,
     /// Logins that this tool locked, in this run or before; MySQL's as `user@host`.
     pub locked: Vec<String>,
@@ -42,6 +42,9 @@ pub struct DeclaredReport {
     pub role: RoleName,
     /// What it may do.
     pub profile: Profile,
+    /// How it logs in.
+    #[serde(default)]
+    pub login: Authentication,
     /// Where it may do it.
     #[serde(default)]
     pub limits: Limits,
@@ -178,6 +181,7 @@ impl Seen {
             key: user.key.clone(),
             role: user.role.clone(),
             profile: user.profile,
+            login: user.login,
             limits: user.limits.clone(),
             created: done.creates(&user.role),
             password_set: done.sets_password(&user.role),

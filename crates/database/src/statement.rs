@@ -26,15 +26,20 @@ pub(crate) fn statement(change: &RoleChange, version: ServerVersion) -> Result<O
                 None => format!("REVOKE {role} FROM {member}"),
             }
         }
+        // Whatever password is set afterwards, by the role itself too, is as good as none.
+        RoleChange::RemovePassword { role } => {
+            format!("ALTER ROLE {} PASSWORD NULL VALID UNTIL '-infinity'", quote(role)?)
+        }
+        RoleChange::ActFor { role, .. } => {
+            format!("GRANT {} TO CURRENT_USER{}", quote(role)?, with_all(version))
+        }
         RoleChange::CreateRole { role } => format!("CREATE ROLE {} LOGIN", quote(role)?),
         RoleChange::SetAttributes { role, attributes } => {
             let attributes: Vec<_> = attributes.iter().map(|attribute| attribute.as_sql()).collect();
             format!("ALTER ROLE {} {}", quote(role)?, attributes.join(" "))
         }
         RoleChange::GrantMembership { role, member } => {
-            // Since PostgreSQL 16 a membership may be without its rights; the words are unknown to older servers.
-            let with = if version.major() >= 16 { " WITH INHERIT TRUE, SET TRUE" } else { "" };
-            format!("GRANT {} TO {}{with}", quote(role)?, quote(member)?)
+            format!("GRANT {} TO {}{}", quote(role)?, quote(member)?, with_all(version))
         }
         RoleChange::Revoke { target, role, extent, privileges, .. } => {
             revoke(target, role.as_ref(), *extent, privileges, version)?
@@ -53,6 +58,11 @@ pub(crate) fn statement(change: &RoleChange, version: ServerVersion) -> Result<O
             format!("ALTER DEFAULT PRIVILEGES FOR ROLE {owner}{within} GRANT {privileges} ON {kind} TO {role}")
         }
     }))
+}
+
+/// Since PostgreSQL 16 a membership may be without its rights; the words are unknown to older servers.
+fn with_all(version: ServerVersion) -> &'static str {
+    if version.major() >= 16 { " WITH INHERIT TRUE, SET TRUE" } else { "" }
 }
 
 fn in_schema(schema: Option<&str>) -> Result<String, DatabaseError> {
@@ -104,6 +114,8 @@ mod tests {
         let set = RoleChange::SetAttributes { role: role("app"), attributes };
         assert_eq!(sql(set, 15), "ALTER ROLE \"app\" LOGIN NOCREATEROLE");
         assert_eq!(sql(RoleChange::SetPassword { role: role("app") }, 15), "");
+        let remove = RoleChange::RemovePassword { role: role("a\"b") };
+        assert_eq!(sql(remove, 15), "ALTER ROLE \"a\"\"b\" PASSWORD NULL VALID UNTIL '-infinity'");
     }
 
     #[test]

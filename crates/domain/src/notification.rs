@@ -172,7 +172,8 @@ fn success(operation: &Operation, now: Instant, lines: &mut Vec<String>) {
     if let Some(users) = &operation.users {
         let what = |user: &DeclaredState| {
             let limited = if user.limited { ", limited" } else { "" };
-            format!("{} ({}{limited})", user.role, user.profile)
+            let iam = if user.iam { ", IAM" } else { "" };
+            format!("{} ({}{limited}{iam})", user.role, user.profile)
         };
         let declared: Vec<_> = users.declared.iter().map(what).collect();
         lines.push(format!("Users        {}", declared.join(", ")));

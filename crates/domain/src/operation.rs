@@ -230,6 +230,9 @@ pub struct DeclaredState {
     /// Whether the request limits it to databases or schemas, which stand there.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub limited: bool,
+    /// Whether it logs in with IAM tokens and has no password.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub iam: bool,
 }
 
 /// What verify-restore found.

@@ -14,12 +14,12 @@ mod observed;
 mod places;
 mod profile;
 
-pub use access::{Access, Grant, Limits, Scope};
+pub use access::{Access, Authentication, Grant, Limits, Scope};
 pub use change::{Attribute, Extent, GrantTarget, RoleChange, describe};
 pub use desired::{DeclaredUser, Desired, InheritedLogins, RolesError};
 pub use diff::{closing, diff, inherited_logins, locked_logins, notes};
 pub use fit::unfit;
-pub use name::{NameError, RoleName};
+pub use name::{IAM_ROLE, NameError, RoleName};
 pub use observed::{
     Attributes, LOCKED, Membership, MissingDefault, MissingRight, Observed, ObservedDatabase, ObservedRole,
     ServerVersion, SurplusDefault, SurplusRight,

@@ -151,6 +151,18 @@ pub(crate) struct Opened {
     pub(crate) master_database: String,
 }
 
+impl Opened {
+    /// Signs a token for each user who logs in with one. It outlives the invocation.
+    pub(crate) async fn sign_tokens(&mut self, context: &Context) -> Result<(), StepError> {
+        let Endpoint { host, port } = self.server.endpoint();
+        for user in self.desired.token_users() {
+            let token = context.rds.login_token(host, *port, user.role.as_str()).await?;
+            self.passwords.extend([(user.role.clone(), token)]);
+        }
+        Ok(())
+    }
+}
+
 /// Master and declared users as the secrets are now: a password that was changed a minute ago must not be set back.
 pub(crate) async fn open(context: &Context, operation: &Operation, request: &Request) -> Result<Opened, StepError> {
     context.secrets.forget(master_secret(context, operation));
@@ -181,7 +193,7 @@ pub(crate) async fn open(context: &Context, operation: &Operation, request: &Req
 async fn app(context: &Context, request: &Request) -> Result<AppCredentials, StepError> {
     let name = &context.config.app_secret;
     let text = context.secrets.get(name).await?;
-    secrets::parse_app(name, &text, request.users.keys()).map_err(|problems| secret_invalid(&problems))
+    secrets::parse_app(name, &text, &request.users).map_err(|problems| secret_invalid(&problems))
 }
 
 fn secret_invalid(problems: &[String]) -> StepError {
@@ -219,14 +231,18 @@ pub(crate) fn desired(request: &Request, master: &str, app: &AppCredentials) -> 
     Desired::new(&master, declared, request.inherited_logins, keep).map_err(|error| vec![error.to_string()])
 }
 
-/// The declared users' passwords by role.
+/// The declared users' passwords by role, without those who log in with tokens.
 fn passwords(app: &AppCredentials) -> Result<Passwords, StepError> {
-    let entry = |login: &secrets::Login| Ok((RoleName::try_from(login.username.as_str())?, login.password.clone()));
-    app.values().map(entry).collect::<Result<Passwords, aurora_restore_core::domain::roles::NameError>>().map_err(
-        |error| {
+    let entry = |login: &secrets::AppLogin| {
+        let password = login.password.clone()?;
+        Some(RoleName::try_from(login.username.as_str()).map(|role| (role, password)))
+    };
+    app.values()
+        .filter_map(entry)
+        .collect::<Result<Passwords, aurora_restore_core::domain::roles::NameError>>()
+        .map_err(|error| {
             Failure::new(ErrorName::SecretInvalid, format!("a user name of the application's secret {error}")).into()
-        },
-    )
+        })
 }
 
 /// The restored cluster's server. The endpoint is the one that RDS told for the cluster of this operation: whatever

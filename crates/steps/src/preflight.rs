@@ -9,7 +9,7 @@ use aurora_restore_core::aws::rds::Rds;
 use aurora_restore_core::domain::accounts;
 use aurora_restore_core::domain::cloud::{Cluster, Instance, Snapshot};
 use aurora_restore_core::domain::decide::preflight::{
-    KeyLook, Observed, decide, draft, instances_to_create, key_to_look_at,
+    KeyLook, Observed, beyond_the_plan, decide, draft, instances_to_create, key_to_look_at,
 };
 use aurora_restore_core::domain::engine::Engine;
 use aurora_restore_core::domain::failure::{ErrorName, Failure};
@@ -199,6 +199,7 @@ async fn look_at_secrets_and_scripts_again(context: &Context, request: &Request,
         problems.extend(observed.mysql_script_problems);
     }
     problems.extend(engine.into_iter().flat_map(|engine| unfit(&request.users, engine)));
+    problems.extend(beyond_the_plan(request, plan));
     match problems.is_empty() {
         true => Ok(()),
         false => Err(Failure::new(ErrorName::InvalidRequest, problems.join("; "))
@@ -344,7 +345,7 @@ async fn credentials(context: &Context, request: &Request, observed: &mut Observ
         Some(_) => Ok(None),
         None => text(master_name).await?.map(|text| parse_master(master_name, &text)).transpose(),
     };
-    let app = text(app_name).await?.map(|text| parse_app(app_name, &text, request.users.keys())).transpose();
+    let app = text(app_name).await?.map(|text| parse_app(app_name, &text, &request.users)).transpose();
     if let Ok(Some(master)) = &master
         && master.login.password.expose_secret().len() > MYSQL_MASTER_PASSWORD_MAX
     {

@@ -8,6 +8,7 @@ use aurora_restore_core::aws::Called;
 use aurora_restore_core::domain::failure::{ErrorName, Failure};
 use aurora_restore_core::domain::operation::{DeclaredState, Operation, UsersState};
 use aurora_restore_core::domain::outcome::StepOutput;
+use aurora_restore_core::domain::roles::Authentication;
 use aurora_restore_core::domain::shorten;
 use aurora_restore_core::domain::step::Step;
 use aurora_restore_core::{Context, StepError};
@@ -93,6 +94,7 @@ fn state(report: SetupReport) -> UsersState {
                 role: user.role.to_string(),
                 profile: user.profile.as_str().to_owned(),
                 limited: !user.limits.is_none(),
+                iam: user.login == Authentication::Iam,
             })
             .collect(),
         locked: shorten(&report.locked, CHANGES_MAX),

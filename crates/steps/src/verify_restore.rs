@@ -25,7 +25,9 @@ pub async fn run(context: &Context, step: Step, input: Value) -> Result<StepOutp
 
 async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, StepError> {
     let (request, _) = planned(operation)?;
-    let Opened { server, desired, passwords, master_database } = database::open(context, operation, &request).await?;
+    let mut opened = database::open(context, operation, &request).await?;
+    opened.sign_tokens(context).await?;
+    let Opened { server, desired, passwords, master_database } = opened;
     let checks = checks(&request.verify, &master_database, server.engine());
 
     let results = server

@@ -12,6 +12,7 @@ pub mod s3;
 pub mod sfn;
 mod signed;
 pub mod sns;
+mod token;
 
 pub use error::{AwsError, aws_error};
 

@@ -1,7 +1,7 @@
 //! RDS in one Region: what is there, and the calls that change it. Reads return `None` for "not found"; any other
 //! error is an error.
 
-use super::{AwsError, Called, aws_error, convert, one_attempt};
+use super::{AwsError, Called, aws_error, convert, one_attempt, token};
 use aurora_restore_domain::cloud::{Cluster, Instance, Snapshot, Tags};
 use aurora_restore_domain::failure::ErrorName;
 use aurora_restore_domain::ids::{ClusterId, InstanceId, SnapshotId};
@@ -25,6 +25,8 @@ pub struct Rds {
     /// For calls that change something, see [`one_attempt`].
     changing: Client,
     region: String,
+    /// For what is signed without a call.
+    sdk: SdkConfig,
 }
 
 fn wire(tags: &Tags) -> Vec<Tag> {
@@ -59,13 +61,24 @@ fn found<T>(answer: Result<T, AwsError>, not_found: &str) -> Result<Option<T>, A
 impl Rds {
     /// RDS of `region`, with the other settings of `config`.
     pub fn new(config: &SdkConfig, region: &str) -> Self {
+        let sdk = config.clone();
         let config = aws_sdk_rds::config::Builder::from(config).region(Region::new(region.to_owned()));
         let changing = config.clone().retry_config(one_attempt());
         Self {
             client: Client::from_conf(config.build()),
             changing: Client::from_conf(changing.build()),
             region: region.to_owned(),
+            sdk,
         }
+    }
+
+    /// A token with which `user` logs in to a database of this Region, in the function's own name (IAM database
+    /// authentication). It is good for 15 minutes, longer than any invocation. No call: nobody asks IAM before the login.
+    ///
+    /// # Errors
+    /// Credentials that cannot be had.
+    pub async fn login_token(&self, host: &str, port: u16, user: &str) -> Result<SecretString, AwsError> {
+        token::login_token(&self.sdk, &self.region, host, port, user).await
     }
 
     /// An error of this Region: source and target are easily mistaken for each other.

@@ -10,7 +10,8 @@ use crate::quote::quote_literal;
 use aurora_restore_domain::roles::{GrantTarget, Privilege, RoleChange, RoleName, ServerVersion};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The statements that make `changes`, in their order; grants on objects of one kind that follow each other are one.
+/// The statements that make `changes` of one database, in their order; grants on objects of one kind that follow each other
+/// are one. Who is acted for is not any more at the end.
 pub(crate) fn statements(changes: &[RoleChange], version: ServerVersion) -> Result<Vec<String>, DatabaseError> {
     let mut statements = vec![];
     let mut gathered: Option<Grants> = None;
@@ -28,6 +29,11 @@ pub(crate) fn statements(changes: &[RoleChange], version: ServerVersion) -> Resu
         }
     }
     statements.extend(gathered.map(|grants| grants.sql(version)).transpose()?);
+    for change in changes {
+        if let RoleChange::ActFor { role, .. } = change {
+            statements.push(format!("REVOKE {} FROM CURRENT_USER", quote(role)?));
+        }
+    }
     Ok(statements)
 }
 
@@ -103,6 +109,20 @@ mod tests {
         let wanted = "(''a'', ''SELECT'', ''\"app\", \"o''''\"\"b\"''), (''b'', ''INSERT'', ''\"app\"'')";
         assert!(made[1].contains(wanted) && made[1].contains("ON TABLE"), "{}", made[1]);
         assert!(made[2].contains("(''a'', ''USAGE'', ''\"app\"'')") && made[2].contains("ON SEQUENCE"), "{}", made[2]);
+    }
+
+    #[test]
+    fn who_is_acted_for_is_so_for_as_long_as_the_changes_take() {
+        let tables = grant(GrantTarget::Tables("a".into()), "app", Privilege::Select);
+        let act = RoleChange::ActFor { database: "shop".into(), role: RoleName::try_from("o\"w").unwrap() };
+        let made = statements(&[act.clone(), tables.clone()], ServerVersion(150_000)).unwrap();
+        assert_eq!(made.len(), 3, "{made:?}");
+        assert_eq!(
+            (made[0].as_str(), made[2].as_str()),
+            ("GRANT \"o\"\"w\" TO CURRENT_USER", "REVOKE \"o\"\"w\" FROM CURRENT_USER")
+        );
+        let made = statements(&[act, tables], ServerVersion(160_000)).unwrap();
+        assert_eq!(made[0], "GRANT \"o\"\"w\" TO CURRENT_USER WITH INHERIT TRUE, SET TRUE");
     }
 
     #[test]

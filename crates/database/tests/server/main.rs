@@ -13,4 +13,5 @@ mod roles;
 mod secrecy;
 mod support;
 mod surplus;
+mod tokens;
 mod verify;

@@ -8,7 +8,8 @@ use crate::production;
 use aurora_restore_database::{Credentials, Endpoint, Passwords, Server, Trust};
 use aurora_restore_domain::engine::Engine;
 use aurora_restore_domain::roles::{
-    Access, DeclaredUser, Desired, Grant, InheritedLogins, Limits, ObjectKind, Privilege, Profile, RoleName, Scope,
+    Access, Authentication, DeclaredUser, Desired, Grant, InheritedLogins, Limits, ObjectKind, Privilege, Profile,
+    RoleName, Scope,
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use secrecy::SecretString;
@@ -198,6 +199,12 @@ pub(crate) fn declare(users: &[(&str, &str, &str)], kept: &[&str]) -> (Desired, 
     (desired, passwords)
 }
 
+/// The same user, who logs in with tokens or with a password.
+pub(crate) fn as_login(user: &DeclaredUser, by_token: bool) -> DeclaredUser {
+    let login = if by_token { Authentication::Iam } else { Authentication::Password };
+    DeclaredUser { login, ..user.clone() }
+}
+
 /// A user as a request declares it, in its words.
 pub(crate) fn requested(
     key: &str,
@@ -211,7 +218,7 @@ pub(crate) fn requested(
         names => Scope::only(names.iter().map(|name| (*name).to_owned())),
     };
     let limits = Limits { databases: scope(limits[0]), schemas: scope(limits[1]) };
-    DeclaredUser::new(key, role, Access { profile, grants, limits }).unwrap()
+    DeclaredUser::new(key, role, Access { profile, login: Authentication::Password, grants, limits }).unwrap()
 }
 
 /// Rights of a custom user, in the schemas that are named, or in all.

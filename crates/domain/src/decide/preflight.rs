@@ -121,6 +121,17 @@ pub fn draft(request: &Request, observed: &Observed, operation_id: &OperationId)
     Some(planned(request, observed, snapshot, operation_id))
 }
 
+/// What a request that was mended since its plan was recorded asks of the cluster that it no longer can.
+pub fn beyond_the_plan(request: &Request, plan: &Plan) -> Option<String> {
+    let by_token: Vec<&str> = request.token_users().collect();
+    (!by_token.is_empty() && !plan.settings.enable_iam_database_authentication).then(|| {
+        format!(
+            "users: got login 'iam' for {}; takes 'password' in this operation, whose cluster is planned without IAM database authentication, or a new operation",
+            by_token.join(", ")
+        )
+    })
+}
+
 /// Why the restore would fail where it is to be made.
 fn unfit_ground(request: &Request, observed: &Observed, operation_id: &OperationId) -> Option<Failure> {
     let (draft, ground) = (draft(request, observed, operation_id)?, observed.ground.as_ref()?);
@@ -402,8 +413,9 @@ fn planned(request: &Request, observed: &Observed, snapshot: &Snapshot, operatio
     } else {
         CopyPlan::Copy { copy_id: naming::copy_id(&request.target_cluster_id, operation_id), kms_key_id: copy_key }
     };
-    let settings =
+    let mut settings =
         ClusterSettings { kms_key_id: restore_key, ..plan::merge(&request.settings, base.settings.as_ref()) };
+    settings.enable_iam_database_authentication |= request.token_users().next().is_some();
     let mut plan = Plan {
         snapshot: SnapshotRef {
             id: snapshot.id.clone(),
@@ -466,6 +478,10 @@ fn summary(request: &Request, plan: &Plan) -> Vec<String> {
         })
         .collect();
     lines.push(format!("restore cluster {target} with {}", classes.join(", ")));
+    let by_token: Vec<&str> = request.token_users().collect();
+    if !by_token.is_empty() {
+        lines.push(format!("turn on IAM database authentication, with which {} will log in", by_token.join(", ")));
+    }
     lines.push("reset the master password, set up the declared users, deal with inherited logins, verify".into());
     if request.archive_snapshot && matches!(plan.copy, CopyPlan::Copy { .. }) {
         lines.push(format!("archive the copy and keep the newest {} of this source", request.retention.copies));

@@ -55,6 +55,21 @@ fn the_nightly_restore_takes_its_settings_from_the_replaced_cluster() {
 }
 
 #[test]
+fn users_who_log_in_with_tokens_turn_iam_authentication_on() {
+    let by_token = json!({"users": {"devops_user": {"login": "iam"}}});
+    let (usual, with_tokens) = (run(json!({}), &world()).unwrap(), run(by_token.clone(), &world()).unwrap());
+    let is_on = |plan: &Plan| plan.settings.enable_iam_database_authentication;
+    assert!(!is_on(&usual) && is_on(&with_tokens));
+    let told = "turn on IAM database authentication, with which devops_user will log in";
+    assert!(with_tokens.summary.iter().any(|line| line == told), "{:#?}", with_tokens.summary);
+    // Mended later in the same operation: a cluster that was planned without it will not have it.
+    assert_eq!(beyond_the_plan(&request(by_token.clone()), &with_tokens), None);
+    assert_eq!(beyond_the_plan(&request(json!({})), &usual), None);
+    let refused = beyond_the_plan(&request(by_token), &usual).unwrap();
+    assert!(refused.starts_with("users: got login 'iam' for devops_user; takes 'password' in this operation"));
+}
+
+#[test]
 fn the_request_goes_before_the_replaced_cluster() {
     let input = json!({"db_subnet_group_name": "other", "db_instance_class": "db.serverless", "deletion_protection": false,
         "serverless_v2": {"min_acu": 0.5, "max_acu": 4}, "kms_key_id": "alias/mine", "skip_final_snapshot": true, "port": 5433});

@@ -7,7 +7,7 @@ mod verify;
 
 use crate::ids::{ClusterId, Region};
 use crate::naming::{TAG_PREFIX, TARGET_CLUSTER_ID_MAX};
-use crate::roles::{Access, InheritedLogins};
+use crate::roles::{Access, Authentication, InheritedLogins};
 use fields::Fields;
 pub use fields::Problem;
 pub use masking::{Masking, Scripts};
@@ -64,6 +64,11 @@ pub struct Request {
 }
 
 impl Request {
+    /// The keys of the users who log in with tokens.
+    pub fn token_users(&self) -> impl Iterator<Item = &str> {
+        token_users(&self.users)
+    }
+
     /// Whether `other` would be planned in the same way: checks, users, logins, retention and archive are looked at after the
     /// cluster is restored, and may be mended between two tries of one operation. Masking may not: a try without it would
     /// let people in to what the first was to hide.
@@ -85,6 +90,10 @@ impl Request {
         };
         mended == other
     }
+}
+
+fn token_users(users: &BTreeMap<String, Access>) -> impl Iterator<Item = &str> {
+    users.iter().filter(|(_, access)| access.login == Authentication::Iam).map(|(key, _)| key.as_str())
 }
 
 /// `ManageMasterUserPassword`
@@ -296,6 +305,11 @@ pub fn parse(input: &Value, defaults: &Defaults) -> Result<Request, Vec<Problem>
     let masking = masking::read(&mut fields, defaults.masking_folder.as_deref());
     let managed_master = managed_master(&mut fields);
     let users = users::read(&mut fields);
+    let by_token: Vec<&str> = token_users(&users).collect();
+    if settings.enable_iam_database_authentication == Some(false) && !by_token.is_empty() {
+        let takes = format!("true, or nothing, where users log in with tokens ({})", by_token.join(", "));
+        fields.problem("enable_iam_database_authentication", "false", &takes);
+    }
     let inherited_logins = match fields.text("inherited_logins").as_deref() {
         None | Some("lock") => InheritedLogins::Lock,
         Some("report") => InheritedLogins::Report,

@@ -54,6 +54,12 @@ fn wrong_fields_are_named_with_value_and_what_is_accepted() {
         (json!({"target_cluster_id": "a".repeat(64)}), vec!["target_cluster_id", "64 characters long"]),
         (json!({"target_cluster_id": "rds:staging"}), vec!["target_cluster_id", "automated snapshots"]),
         (json!({"target_cluster_id": "a--b"}), vec!["target_cluster_id", "two hyphens"]),
+        (
+            json!({"enable_iam_database_authentication": false, "users": {"devops_user": {"login": "iam"}, "readonly_user": {}}}),
+            vec![
+                "enable_iam_database_authentication: got false; takes true, or nothing, where users log in with tokens (devops_user)",
+            ],
+        ),
         (json!({"source_region": "mars-1"}), vec!["source_region", "mars-1", "not a Region"]),
         (
             json!({"source_region": "us-west-2", "source_cluster_id": "Staging"}),

@@ -1,8 +1,8 @@
-//! `users`: what declared users may do, and where.
+//! `users`: what declared users may do, and where, and how they log in.
 
 use super::fields::Fields;
 use crate::engine::Engine;
-use crate::roles::{Access, Grant, Limits, ObjectKind, Privilege, Profile, Scope};
+use crate::roles::{Access, Authentication, Grant, Limits, ObjectKind, Privilege, Profile, Scope};
 use std::collections::{BTreeMap, BTreeSet};
 
 const PROFILES: &str = "'read-write', 'read-only', 'devops' or 'custom'";
@@ -21,7 +21,7 @@ const KINDS: [(&str, ObjectKind); 5] = [
 ];
 
 pub(super) fn read(fields: &mut Fields<'_>) -> BTreeMap<String, Access> {
-    let known = ["profile", "databases", "schemas", "grants"];
+    let known = ["profile", "login", "databases", "schemas", "grants"];
     let users = fields.objects_by_key("users", &known).unwrap_or_default();
     if users.len() > USERS_MAX {
         fields.problem("users", &format!("{} users", users.len()), &format!("at most {USERS_MAX} users"));
@@ -47,7 +47,19 @@ fn access(key: &str, user: &mut Fields<'_>) -> Option<Access> {
     let profile = profile(key, user);
     let limits = Limits { databases: databases(user), schemas: schemas(user) };
     let grants = grants(user, profile, &limits);
-    Some(Access { profile: profile?, grants, limits })
+    let login = login(user);
+    Some(Access { profile: profile?, login, grants, limits })
+}
+
+fn login(user: &mut Fields<'_>) -> Authentication {
+    match user.text("login").as_deref() {
+        None | Some("password") => Authentication::Password,
+        Some("iam") => Authentication::Iam,
+        Some(other) => {
+            user.problem("login", other, "'password' or 'iam'");
+            Authentication::Password
+        }
+    }
 }
 
 /// A key of the contract says what its user may do to whoever reads the secret; a request that said something else
@@ -196,11 +208,13 @@ mod tests {
                 {"on": "sequences", "privileges": ["usage"]},
             ]},
             "application_user": {"databases": ["app"]},
-            "readonly_user": {"profile": "read-only"},
+            "readonly_user": {"profile": "read-only", "login": "iam"},
+            "devops_user": {"login": "password"},
         }))
         .unwrap();
         let limits = Limits { databases: only(&["app"]), schemas: only(&["public", "reports"]) };
-        assert_eq!(users["reporting"], Access { profile: Profile::ReadOnly, grants: vec![], limits });
+        let login = Authentication::Password;
+        assert_eq!(users["reporting"], Access { profile: Profile::ReadOnly, login, grants: vec![], limits });
         let loader = &users["loader"];
         assert_eq!((loader.profile, loader.limits.is_none(), loader.grants.len()), (Profile::Custom, true, 2));
         let first = Grant {
@@ -223,11 +237,14 @@ mod tests {
         assert_eq!(keeper.grants[1].privileges, BTreeSet::from([Privilege::LockTables]));
         let app = Access {
             profile: Profile::ReadWrite,
+            login,
             grants: vec![],
             limits: Limits { databases: only(&["app"]), schemas: Scope::ALL },
         };
         assert_eq!(users["application_user"], app);
-        assert_eq!(users["readonly_user"].profile, Profile::ReadOnly);
+        let (reader, devops) = (&users["readonly_user"], &users["devops_user"]);
+        assert_eq!((reader.profile, reader.login), (Profile::ReadOnly, Authentication::Iam));
+        assert_eq!((devops.profile, devops.login), (Profile::Devops, Authentication::Password));
         assert_eq!(read_users(Value::Null), Ok(BTreeMap::new()));
     }
 
@@ -240,6 +257,11 @@ mod tests {
             (json!({"": {"profile": "devops"}}), "users: got ''; takes keys of the application secret"),
             (json!({"x": {}}), "users.x.profile: needs 'read-write', 'read-only', 'devops' or 'custom'"),
             (json!({"x": {"profile": "superuser"}}), "users.x.profile: got superuser; takes 'read-write'"),
+            (
+                json!({"x": {"profile": "devops", "login": "token"}}),
+                "users.x.login: got token; takes 'password' or 'iam'",
+            ),
+            (json!({"x": {"profile": "devops", "login": true}}), "users.x.login: got true; takes a text"),
             (
                 json!({"x": {"profil": "devops"}}),
                 "users.x.profil: got \"devops\"; takes no such field; did you mean 'profile'?",

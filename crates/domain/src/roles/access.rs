@@ -4,11 +4,25 @@ use super::{ObjectKind, Privilege, Profile};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
+/// How a declared user proves who it is. RDS takes one of the two from a user, never both.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Authentication {
+    /// With the password of the application secret.
+    #[default]
+    Password,
+    /// With a token that IAM signs (IAM database authentication). It has no password.
+    Iam,
+}
+
 /// What a request says of one declared user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Access {
     /// What it is for.
     pub profile: Profile,
+    /// How it logs in.
+    #[serde(default)]
+    pub login: Authentication,
     /// Its rights, with [`Profile::Custom`]; with every other profile none.
     #[serde(default)]
     pub grants: Vec<Grant>,

@@ -131,7 +131,7 @@ impl Attribute {
 }
 
 /// One change. The order of the variants is the order of the work: first everybody else's logins are closed, then the
-/// declared roles are made and narrowed, then given their passwords, and last their rights: what is too much goes
+/// declared roles are made and narrowed, then given or relieved of their passwords, and last their rights: what is too much goes
 /// before what is missing comes, since a right that goes takes along what was handed on by it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RoleChange {
@@ -173,12 +173,25 @@ pub enum RoleChange {
         /// The role.
         role: RoleName,
     },
+    /// A declared role loses its password and can have none that works: it logs in with tokens.
+    RemovePassword {
+        /// The role.
+        role: RoleName,
+    },
     /// A membership begins.
     GrantMembership {
         /// The role whose rights are had.
         role: RoleName,
         /// Who gets them.
         member: RoleName,
+    },
+    /// The master becomes a member of a role for no longer than the transaction in which it changes this database: from a
+    /// member of a role that logs in with tokens RDS takes no password.
+    ActFor {
+        /// The database.
+        database: String,
+        /// The role.
+        role: RoleName,
     },
     /// Rights on what exists end.
     Revoke {
@@ -242,7 +255,8 @@ impl RoleChange {
     /// The database that the change is made in; `None` for changes of the whole server.
     pub fn database(&self) -> Option<&str> {
         match self {
-            Self::Revoke { database, .. }
+            Self::ActFor { database, .. }
+            | Self::Revoke { database, .. }
             | Self::RevokeDefault { database, .. }
             | Self::Grant { database, .. }
             | Self::GrantDefault { database, .. } => Some(database),
@@ -252,6 +266,7 @@ impl RoleChange {
             | Self::CreateRole { .. }
             | Self::SetAttributes { .. }
             | Self::SetPassword { .. }
+            | Self::RemovePassword { .. }
             | Self::GrantMembership { .. } => None,
         }
     }
@@ -295,6 +310,8 @@ impl fmt::Display for RoleChange {
                 write!(f, "make {role} {}", list(attributes.iter().map(|attribute| attribute.as_sql())))
             }
             Self::SetPassword { role } => write!(f, "set the password of {role}"),
+            Self::RemovePassword { role } => write!(f, "remove the password of {role}"),
+            Self::ActFor { database, role } => write!(f, "act for {role} in one transaction (database {database})"),
             Self::GrantMembership { role, member } => write!(f, "make {member} a member of {role}"),
             Self::Revoke { database, target, role, extent, privileges } => {
                 let held = extent.of(&rights(privileges), target);

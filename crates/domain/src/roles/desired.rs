@@ -1,6 +1,8 @@
 //! What the operator wants: the declared users and what becomes of everybody else's logins.
 
-use super::{Access, Grant, GrantTarget, Limits, NameError, ObjectKind, Privilege, Profile, RoleName, Scope};
+use super::{
+    Access, Authentication, Grant, GrantTarget, Limits, NameError, ObjectKind, Privilege, Profile, RoleName, Scope,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,6 +15,9 @@ pub struct DeclaredUser {
     pub role: RoleName,
     /// What it may do.
     pub profile: Profile,
+    /// How it logs in.
+    #[serde(default)]
+    pub login: Authentication,
     /// Its rights, if its profile is [`Profile::Custom`].
     #[serde(default)]
     pub grants: Vec<Grant>,
@@ -24,15 +29,16 @@ pub struct DeclaredUser {
 impl DeclaredUser {
     /// A user as the application secret declares it: the key decides the profile.
     pub fn from_secret(key: &str, username: &str) -> Result<Self, RolesError> {
-        let access = Access { profile: Profile::for_key(key)?, grants: vec![], limits: Limits::default() };
+        let (profile, login) = (Profile::for_key(key)?, Authentication::Password);
+        let access = Access { profile, login, grants: vec![], limits: Limits::default() };
         Self::new(key, username, access)
     }
 
     /// A user that may do what a request says.
     pub fn new(key: &str, username: &str, access: Access) -> Result<Self, RolesError> {
         let role = RoleName::try_from(username).map_err(|source| RolesError::Name { key: key.to_owned(), source })?;
-        let Access { profile, grants, limits } = access;
-        Ok(Self { key: key.to_owned(), role, profile, grants, limits })
+        let Access { profile, login, grants, limits } = access;
+        Ok(Self { key: key.to_owned(), role, profile, login, grants, limits })
     }
 
     /// The rights on objects of `kind`, now and later, each with the schemas that it is for; in no database but those
@@ -95,6 +101,11 @@ impl DeclaredUser {
     /// Whether it has less than its profile gives everywhere, or what it has is its own: what everybody may is more.
     pub fn is_narrow(&self) -> bool {
         self.profile == Profile::Custom || !self.limits.is_none()
+    }
+
+    /// Whether it logs in with tokens, and with no password.
+    pub fn takes_tokens(&self) -> bool {
+        self.login == Authentication::Iam
     }
 
     /// Every schema that was named for it.
@@ -248,6 +259,11 @@ impl Desired {
     /// Whether a declared user must not have what everybody may, anywhere: one that reads only, or that is limited.
     pub fn has_narrow(&self) -> bool {
         self.declared.iter().any(|user| user.is_narrow() || !user.writes())
+    }
+
+    /// The declared users who log in with tokens.
+    pub fn token_users(&self) -> impl Iterator<Item = &DeclaredUser> {
+        self.declared.iter().filter(|user| user.takes_tokens())
     }
 
     /// The declared users who make objects of their own.

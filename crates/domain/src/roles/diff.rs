@@ -2,9 +2,10 @@
 
 mod rights;
 
+use super::observed::takes_tokens;
 use super::{
-    Attribute, Attributes, DeclaredUser, Desired, InheritedLogins, LOCKED, Membership, Observed, ObservedRole,
-    RoleChange, RoleName,
+    Attribute, Attributes, Authentication, DeclaredUser, Desired, IAM_ROLE, InheritedLogins, LOCKED, Membership,
+    Observed, RoleChange, RoleName,
 };
 use std::collections::BTreeSet;
 
@@ -21,17 +22,36 @@ pub fn diff(desired: &Desired, observed: &Observed) -> Vec<RoleChange> {
     for user in desired.declared() {
         make_as_declared(user, desired, observed, &mut changes);
     }
+    let memberships = memberships_after(&changes, observed);
     for role in rights::to_act_for(desired, observed) {
-        if !observed.acts_as(role) && !observed.is_out_of_reach(role) {
+        // From a member of a role that takes tokens, RDS takes no password: the master would shut itself out.
+        if !observed.acts_as(role) && !observed.is_out_of_reach(role) && !takes_tokens(role, &memberships) {
             let (role, member) = (role.clone(), observed.master.clone());
             changes.insert(RoleChange::GrantMembership { role, member });
         }
     }
     for database in &observed.databases {
+        let known = changes.len();
         rights::revoke_surplus(database, desired, observed, &mut changes);
         rights::grant_missing(database, observed, &mut changes);
+        if changes.len() > known {
+            rights::act_for_token_users(database, &memberships, desired, observed, &mut changes);
+        }
     }
     changes.into_iter().collect()
+}
+
+/// Who is a member of what once `changes` are made.
+fn memberships_after(changes: &BTreeSet<RoleChange>, observed: &Observed) -> BTreeSet<Membership> {
+    let ends = |held: &Membership| changes.contains(&revoke(held));
+    let mut memberships: BTreeSet<Membership> =
+        observed.memberships.iter().filter(|held| !ends(held)).cloned().collect();
+    for change in changes {
+        if let RoleChange::GrantMembership { role, member } = change {
+            memberships.insert(Membership { role: role.clone(), member: member.clone(), grantor: None });
+        }
+    }
+    memberships
 }
 
 /// The changes after which nobody gets in but the master and the logins that stay as they are: inherited logins are
@@ -144,20 +164,20 @@ fn lock_inherited(desired: &Desired, observed: &Observed, changes: &mut BTreeSet
 
 fn make_as_declared(user: &DeclaredUser, desired: &Desired, observed: &Observed, changes: &mut BTreeSet<RoleChange>) {
     let role = user.role.clone();
-    match observed.role(&role) {
-        None => {
-            changes.insert(RoleChange::CreateRole { role: role.clone() });
-            changes.insert(RoleChange::SetPassword { role: role.clone() });
-        }
-        Some(ObservedRole { attributes, login_works, .. }) => {
-            let attributes = attributes_to_set(*attributes);
+    let seen = observed.role(&role);
+    match seen {
+        None => drop(changes.insert(RoleChange::CreateRole { role: role.clone() })),
+        Some(seen) => {
+            let attributes = attributes_to_set(user.login, seen.attributes);
             if !attributes.is_empty() {
                 changes.insert(RoleChange::SetAttributes { role: role.clone(), attributes });
             }
-            if *login_works != Some(true) {
-                changes.insert(RoleChange::SetPassword { role: role.clone() });
-            }
         }
+    }
+    match user.login {
+        Authentication::Password if seen.and_then(|seen| seen.login_works) == Some(true) => {}
+        Authentication::Password => drop(changes.insert(RoleChange::SetPassword { role: role.clone() })),
+        Authentication::Iam => log_in_by_token(user, observed, changes),
     }
     for (membership, end) in memberships_to_end(user, desired, observed) {
         if end == End::Revoke {
@@ -174,8 +194,29 @@ fn make_as_declared(user: &DeclaredUser, desired: &Desired, observed: &Observed,
     }
 }
 
+/// Makes a declared user one that logs in with tokens, and sees to it that the master does not become another.
+fn log_in_by_token(user: &DeclaredUser, observed: &Observed, changes: &mut BTreeSet<RoleChange>) {
+    let role = user.role.clone();
+    // So that a password of production's does not come back with a later loss of the membership.
+    if !observed.role(&role).is_some_and(|seen| seen.attributes.never_by_password) {
+        changes.insert(RoleChange::RemovePassword { role: role.clone() });
+    }
+    // Also if the master may not grant it: then the setup has to fail.
+    if let Ok(granted) = RoleName::try_from(IAM_ROLE)
+        && !is_member(&role, IAM_ROLE, observed)
+    {
+        changes.insert(RoleChange::GrantMembership { role: granted, member: role.clone() });
+    }
+    // Since PostgreSQL 16, whoever made a role is a member of it in the bootstrap superuser's name, which stays.
+    let of_master = observed.memberships_of(&observed.master).filter(|held| held.role == role);
+    for held in of_master.filter(|held| held.grantor.as_ref().is_none_or(|grantor| observed.acts_as(grantor))) {
+        changes.insert(revoke(held));
+    }
+}
+
 /// What makes an existing role an ordinary login. Only what differs: to name `NOREPLICATION` takes a superuser.
-fn attributes_to_set(seen: Attributes) -> BTreeSet<Attribute> {
+fn attributes_to_set(login: Authentication, seen: Attributes) -> BTreeSet<Attribute> {
+    let has_password = login == Authentication::Password;
     [
         (!seen.login, Attribute::Login),
         (!seen.inherit, Attribute::Inherit),
@@ -185,7 +226,7 @@ fn attributes_to_set(seen: Attributes) -> BTreeSet<Attribute> {
         (seen.replication, Attribute::NoReplication),
         (seen.bypass_row_security, Attribute::NoBypassRowSecurity),
         (seen.connection_limit == 0, Attribute::NoConnectionLimit),
-        (seen.expires, Attribute::NoExpiry),
+        (has_password && seen.expires, Attribute::NoExpiry),
     ]
     .into_iter()
     .filter_map(|(differs, attribute)| differs.then_some(attribute))
@@ -213,18 +254,19 @@ fn memberships_to_end<'a>(
     desired: &'a Desired,
     observed: &'a Observed,
 ) -> impl Iterator<Item = (&'a Membership, End)> {
-    let predefined = user.profile.predefined_roles();
+    let by_token = user.takes_tokens().then_some(IAM_ROLE);
+    let allowed: Vec<&str> = user.profile.predefined_roles().iter().copied().chain(by_token).collect();
     observed.memberships_of(&user.role).filter_map(move |membership| {
         let power = |role: &RoleName| is_powerful(role, observed) || observed.owns_something(role);
         let rights = |role: &RoleName| {
             desired.declares(role) || observed.role(role).is_some_and(|observed| observed.holds_something)
         };
-        if leads_to(&membership.role, observed, predefined, power) {
+        if leads_to(&membership.role, observed, &allowed, power) {
             return Some((membership, End::Revoke));
         }
         let may = observed.role(&membership.role).is_some_and(|role| role.master_may_grant)
             && membership.grantor.as_ref().is_none_or(|grantor| observed.acts_as(grantor));
-        leads_to(&membership.role, observed, predefined, rights)
+        leads_to(&membership.role, observed, &allowed, rights)
             .then_some((membership, if may { End::Revoke } else { End::OutOfReach }))
     })
 }

@@ -20,6 +20,9 @@ pub enum NameError {
     Nul,
 }
 
+/// RDS's role whose members, over any number of memberships, log in with IAM tokens and no longer with passwords.
+pub const IAM_ROLE: &str = "rds_iam";
+
 /// The name of a role: 1 to 63 bytes, no NUL. Everything else is legal and is quoted where it meets SQL.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

@@ -1,6 +1,6 @@
 //! What a server was seen to hold, as far as [`diff`](super::diff) needs it.
 
-use super::{Extent, GrantTarget, ObjectKind, Privilege, RoleName};
+use super::{Extent, GrantTarget, IAM_ROLE, ObjectKind, Privilege, RoleName};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The mark in a locked login's comment: a second run, or a person, sees by whom it was locked.
@@ -49,6 +49,9 @@ pub struct Attributes {
     pub connection_limit: i32,
     /// Whether the password has a date after which it does not work.
     pub expires: bool,
+    /// Whether that date is before all others: no password works, whoever sets one. What the password is, or that there is
+    /// none, only a superuser can see.
+    pub never_by_password: bool,
 }
 
 impl Attributes {
@@ -169,6 +172,19 @@ pub struct SurplusDefault {
     pub extent: Extent,
 }
 
+/// Whether `role` is, over any number of `memberships`, a member of [`IAM_ROLE`].
+pub(super) fn takes_tokens(role: &RoleName, memberships: &BTreeSet<Membership>) -> bool {
+    let (mut seen, mut next) = (BTreeSet::from([role]), vec![role]);
+    while let Some(role) = next.pop() {
+        if role.as_str() == IAM_ROLE {
+            return true;
+        }
+        let held = memberships.iter().filter(|membership| membership.member == *role);
+        next.extend(held.map(|membership| &membership.role).filter(|role| seen.insert(role)));
+    }
+    false
+}
+
 impl Observed {
     /// Whether the master can never act for `role`: the server's own roles and superusers.
     pub fn is_out_of_reach(&self, role: &RoleName) -> bool {
@@ -187,7 +203,13 @@ impl Observed {
 
     /// Whether the master cannot connect to `database`, and no change of ours will let it.
     pub fn is_closed(&self, database: &ObservedDatabase) -> bool {
-        !database.reachable && database.owners.iter().all(|owner| self.is_out_of_reach(owner) || self.acts_as(owner))
+        let is_of_no_use = |owner| self.is_out_of_reach(owner) || self.acts_as(owner) || self.takes_tokens(owner);
+        !database.reachable && database.owners.iter().all(is_of_no_use)
+    }
+
+    /// Whether RDS takes tokens from `role`, and from everybody who becomes a member of it, and no password.
+    pub fn takes_tokens(&self, role: &RoleName) -> bool {
+        takes_tokens(role, &self.memberships)
     }
 
     /// The role of that name.

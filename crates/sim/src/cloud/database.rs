@@ -188,8 +188,10 @@ impl FakeDatabase for Cloud {
             let locked = open.is_empty() || desired.inherited() != InheritedLogins::Lock;
             let mut results = vec![result("inherited logins".into(), locked, open.join(", "))];
             for user in desired.declared() {
-                let works = password_of(passwords, &user.role)
-                    .is_some_and(|password| cluster.roles.lets_in(&user.role, &password));
+                let works = password_of(passwords, &user.role).is_some_and(|secret| match user.takes_tokens() {
+                    true => cluster.roles.takes_tokens(&user.role),
+                    false => cluster.roles.lets_in(&user.role, &secret),
+                });
                 results.push(result(format!("login of {}", user.key), works, user.role.to_string()));
             }
             results.extend(checks.queries.iter().map(|check| result(check.name.clone(), true, "true".into())));

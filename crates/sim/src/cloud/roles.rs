@@ -2,9 +2,9 @@
 //! the product's own (`aurora_restore_domain::roles::diff`); here is only what it looks at and what becomes of it.
 
 use aurora_restore_domain::roles::{
-    Attribute, Attributes, DeclaredUser, Desired, Extent, GrantTarget, Membership, MissingDefault, MissingRight,
-    ObjectKind, Observed, ObservedDatabase, ObservedRole, Privilege, RoleChange, RoleName, Scope, ServerVersion,
-    SurplusDefault, SurplusRight,
+    Attribute, Attributes, DeclaredUser, Desired, Extent, GrantTarget, IAM_ROLE, Membership, MissingDefault,
+    MissingRight, ObjectKind, Observed, ObservedDatabase, ObservedRole, Privilege, RoleChange, RoleName, Scope,
+    ServerVersion, SurplusDefault, SurplusRight,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,6 +42,7 @@ fn role(login: bool, password: Option<&str>) -> Role {
         inherit: true,
         connection_limit: -1,
         expires: false,
+        never_by_password: false,
     };
     let seen = ObservedRole {
         attributes,
@@ -77,7 +78,7 @@ impl Roles {
         reader.seen.has_sessions = true;
         roles.insert(name("prod_reader")?, reader);
         roles.insert(name("readonly_user")?, role(true, Some("of-production-readonly")));
-        for predefined in ["pg_monitor", "pg_signal_backend"] {
+        for predefined in ["pg_monitor", "pg_signal_backend", IAM_ROLE] {
             let mut known = role(false, None);
             known.seen.master_may_grant = true;
             roles.insert(name(predefined)?, known);
@@ -91,9 +92,17 @@ impl Roles {
 
     /// Whether this password lets this role in.
     pub fn lets_in(&self, name: &RoleName, password: &str) -> bool {
-        self.roles
-            .get(name)
-            .is_some_and(|role| role.seen.attributes.login && role.password.as_deref() == Some(password))
+        !self.takes_tokens(name)
+            && self.roles.get(name).is_some_and(|role| {
+                let Attributes { login, never_by_password, .. } = role.seen.attributes;
+                login && !never_by_password && role.password.as_deref() == Some(password)
+            })
+    }
+
+    /// Whether a token lets this role in. What is signed is not looked at.
+    pub fn takes_tokens(&self, name: &RoleName) -> bool {
+        let is_member = |held: &Membership| held.member == *name && held.role.as_str() == IAM_ROLE;
+        self.roles.get(name).is_some_and(|role| role.seen.attributes.login) && self.memberships.iter().any(is_member)
     }
 
     /// Roles that can log in and that are neither the master nor in `declared`.
@@ -234,6 +243,15 @@ impl Roles {
                     role.password = password;
                 }
             }
+            RoleChange::RemovePassword { role } => {
+                if let Some(role) = self.roles.get_mut(role) {
+                    role.password = None;
+                    role.seen.attributes.expires = true;
+                    role.seen.attributes.never_by_password = true;
+                }
+            }
+            // Every change of a database is one transaction here.
+            RoleChange::ActFor { .. } => {}
             RoleChange::GrantMembership { role, member } => {
                 let membership = Membership { role: role.clone(), member: member.clone(), grantor: None };
                 self.memberships.insert(membership);
@@ -276,7 +294,10 @@ fn set(attributes: &mut Attributes, attribute: Attribute) {
         Attribute::NoReplication => attributes.replication = false,
         Attribute::NoBypassRowSecurity => attributes.bypass_row_security = false,
         Attribute::NoConnectionLimit => attributes.connection_limit = -1,
-        Attribute::NoExpiry => attributes.expires = false,
+        Attribute::NoExpiry => {
+            attributes.expires = false;
+            attributes.never_by_password = false;
+        }
     }
 }
 
@@ -284,15 +305,21 @@ fn set(attributes: &mut Attributes, attribute: Attribute) {
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
-    use aurora_restore_domain::roles::{Access, Grant, InheritedLogins, Limits, Profile, describe, diff};
+    use aurora_restore_domain::roles::{
+        Access, Authentication, Grant, InheritedLogins, Limits, Profile, describe, diff,
+    };
 
     fn only(names: &[&str]) -> Scope {
         Scope::only(names.iter().map(|name| (*name).to_owned()))
     }
 
     fn user(profile: Profile, databases: Scope, schemas: Scope, grants: Vec<Grant>) -> DeclaredUser {
-        let limits = Limits { databases, schemas };
-        DeclaredUser::new("readonly_user", "readonly_user", Access { profile, grants, limits }).unwrap()
+        let (login, limits) = (Authentication::Password, Limits { databases, schemas });
+        DeclaredUser::new("readonly_user", "readonly_user", Access { profile, login, grants, limits }).unwrap()
+    }
+
+    fn by_token(profile: Profile) -> DeclaredUser {
+        DeclaredUser { login: Authentication::Iam, ..user(profile, Scope::ALL, Scope::ALL, vec![]) }
     }
 
     /// What is left to do, first and after each of two runs.
@@ -323,14 +350,19 @@ mod tests {
             user(Profile::Devops, only(&[DATABASE]), only(&["elsewhere"]), vec![]),
             user(Profile::Custom, Scope::ALL, Scope::ALL, vec![insert]),
             user(Profile::ReadWrite, only(&["elsewhere"]), Scope::ALL, vec![]),
+            by_token(Profile::ReadWrite),
             user(Profile::ReadWrite, Scope::ALL, Scope::ALL, vec![]),
+            user(Profile::Devops, Scope::ALL, Scope::ALL, vec![]),
+            by_token(Profile::Devops),
         ];
         // Each takes over from the one before.
         let mut roles = Roles::of_production("m").unwrap();
         for user in declared {
-            let words = format!("{user:?}");
+            let (words, is_by_token) = (format!("{user:?}"), user.takes_tokens());
             let [first, second] = runs(&mut roles, user);
             assert!(!first.is_empty() && second.is_empty(), "{words}: {first:#?} {second:#?}");
+            let role = RoleName::try_from("readonly_user").unwrap();
+            assert_eq!((roles.takes_tokens(&role), roles.lets_in(&role, "p")), (is_by_token, !is_by_token), "{words}");
         }
         let mut roles = Roles::of_production("m").unwrap();
         let [first, _] = runs(&mut roles, user(Profile::ReadOnly, Scope::ALL, only(&[SCHEMA]), vec![]));

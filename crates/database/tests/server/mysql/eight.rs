@@ -336,7 +336,12 @@ async fn limits_and_single_tables_on_a_mysql_8() {
         grant(Scope::ALL, &[Privilege::Insert, Privilege::ShowView]),
     ];
     let limits = Limits { databases: only("my_shop"), schemas: Scope::ALL };
-    let user = DeclaredUser::new("loader", "app", Access { profile: Profile::Custom, grants, limits }).unwrap();
+    let user = DeclaredUser::new(
+        "loader",
+        "app",
+        Access { profile: Profile::Custom, login: Default::default(), grants, limits },
+    )
+    .unwrap();
     let desired = Desired::new(&name("admin"), vec![user], InheritedLogins::Keep, BTreeSet::new()).unwrap();
     let (_, passwords) = declare(&[("application_user", "app", "hashcat")], &[]);
     let mut answers = aurora("OFF");

@@ -34,7 +34,12 @@ fn grant(on: ObjectKind, databases: &[&str], tables: &[&str], privileges: &[Priv
 
 fn user(position: usize, profile: Profile, databases: &[&str], grants: Vec<Grant>) -> DeclaredUser {
     let limits = Limits { databases: scope(databases), schemas: Scope::ALL };
-    DeclaredUser::new(USERS[position].0, USERS[position].1, Access { profile, grants, limits }).unwrap()
+    DeclaredUser::new(
+        USERS[position].0,
+        USERS[position].1,
+        Access { profile, login: Default::default(), grants, limits },
+    )
+    .unwrap()
 }
 
 /// A reader of one database; one that adds rows to a table and a view there, calls its routines and reads the other one; one

@@ -1,6 +1,9 @@
 //! Rights on objects: what is too much goes, what is missing comes, what is out of reach is said.
 
-use super::super::{Desired, GrantTarget, Observed, ObservedDatabase, Privilege, RoleChange, RoleName, SurplusRight};
+use super::super::observed::takes_tokens;
+use super::super::{
+    Desired, GrantTarget, Membership, Observed, ObservedDatabase, Privilege, RoleChange, RoleName, SurplusRight,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What an operator must know about one database and no change can mend, one sentence each.
@@ -75,12 +78,36 @@ fn surplus_note(surplus: &SurplusRight, database: &str, desired: &Desired) -> Op
 
 /// Every role that the master must act for: those that have or will have objects, or granted what is too much.
 pub(super) fn to_act_for<'a>(desired: &'a Desired, observed: &'a Observed) -> BTreeSet<&'a RoleName> {
-    let databases = &observed.databases;
-    let owners = databases.iter().flat_map(|database| &database.owners);
-    let grantors = databases.iter().flat_map(|database| &database.surplus);
-    let grantors = grantors.filter(|surplus| is_revoked(surplus, desired, observed)).map(|surplus| &surplus.grantor);
-    let makers = databases.iter().flat_map(|database| &database.surplus_defaults).map(|later| &later.owner);
-    owners.chain(grantors).chain(makers).chain(desired.object_makers()).collect()
+    let of_databases = observed.databases.iter().flat_map(|database| to_act_for_in(database, desired, observed));
+    of_databases.chain(desired.object_makers()).collect()
+}
+
+/// The same for one database.
+fn to_act_for_in<'a>(
+    database: &'a ObservedDatabase,
+    desired: &'a Desired,
+    observed: &'a Observed,
+) -> impl Iterator<Item = &'a RoleName> {
+    let grantors = database.surplus.iter().filter(|surplus| is_revoked(surplus, desired, observed));
+    let grantors = grantors.map(|surplus| &surplus.grantor);
+    let makers = database.surplus_defaults.iter().map(|later| &later.owner);
+    database.owners.iter().chain(grantors).chain(makers)
+}
+
+/// Acts, for as long as a database is changed, for the roles of which the master must not be a member any longer than that.
+pub(super) fn act_for_token_users(
+    seen: &ObservedDatabase,
+    memberships: &BTreeSet<Membership>,
+    desired: &Desired,
+    observed: &Observed,
+    changes: &mut BTreeSet<RoleChange>,
+) {
+    let later = seen.missing_defaults.iter().map(|missing| &missing.owner);
+    for role in to_act_for_in(seen, desired, observed).chain(later) {
+        if *role != observed.master && !observed.is_out_of_reach(role) && takes_tokens(role, memberships) {
+            changes.insert(RoleChange::ActFor { database: seen.name.clone(), role: role.clone() });
+        }
+    }
 }
 
 /// Whether a right is taken away. What everybody holds belongs to everybody, with one exception: where everybody may

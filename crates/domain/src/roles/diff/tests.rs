@@ -2,13 +2,14 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::super::{
-    Extent, GrantTarget, MissingDefault, MissingRight, ObjectKind, ObservedDatabase, Privilege, ServerVersion,
-    SurplusDefault, SurplusRight, describe,
+    Extent, GrantTarget, MissingDefault, MissingRight, ObjectKind, ObservedDatabase, ObservedRole, Privilege,
+    ServerVersion, SurplusDefault, SurplusRight, describe,
 };
 use super::*;
 
 mod limits;
 mod surplus;
+mod tokens;
 
 fn name(text: &str) -> RoleName {
     RoleName::try_from(text).unwrap()
@@ -25,7 +26,8 @@ fn attributes(words: &str) -> Attributes {
         bypass_row_security: has("bypassrls"),
         inherit: !has("noinherit"),
         connection_limit: if has("limit0") { 0 } else { -1 },
-        expires: has("expires"),
+        expires: has("expires") || has("never"),
+        never_by_password: has("never"),
     }
 }
 

@@ -10,7 +10,7 @@ fn only(names: &[&str]) -> Names {
 
 fn user(profile: Profile, databases: Names, grants: Vec<Grant>) -> DeclaredUser {
     let limits = Limits { databases, schemas: Names::ALL };
-    DeclaredUser::new("x", "x", Access { profile, grants, limits }).unwrap()
+    DeclaredUser::new("x", "x", Access { profile, login: Default::default(), grants, limits }).unwrap()
 }
 
 fn grant(on: ObjectKind, databases: Names, tables: Names, privileges: &[Declared]) -> Grant {

@@ -1,6 +1,6 @@
 //! Users with limits and users with rights of their own.
 
-use super::super::super::{Access, Grant, Limits, Profile, Scope, missing_places};
+use super::super::super::{Access, Authentication, Grant, Limits, Profile, Scope, missing_places};
 use super::*;
 
 fn only(names: &[&str]) -> Scope {
@@ -8,7 +8,7 @@ fn only(names: &[&str]) -> Scope {
 }
 
 fn user(key: &str, profile: Profile, limits: Limits, grants: Vec<Grant>) -> DeclaredUser {
-    DeclaredUser::new(key, key, Access { profile, grants, limits }).unwrap()
+    DeclaredUser::new(key, key, Access { profile, login: Authentication::Password, grants, limits }).unwrap()
 }
 
 fn grant_on(on: ObjectKind, schemas: Scope) -> Grant {
