@@ -26,9 +26,9 @@ pub(crate) fn statement(change: &RoleChange, version: ServerVersion) -> Result<O
                 None => format!("REVOKE {role} FROM {member}"),
             }
         }
-        // Whatever password is set afterwards, by the role itself too, is as good as none.
+        // Whatever password is set afterwards, by the role itself too, is as good as none. A date that every client can read.
         RoleChange::RemovePassword { role } => {
-            format!("ALTER ROLE {} PASSWORD NULL VALID UNTIL '-infinity'", quote(role)?)
+            format!("ALTER ROLE {} PASSWORD NULL VALID UNTIL 'epoch'", quote(role)?)
         }
         RoleChange::ActFor { role, .. } => {
             format!("GRANT {} TO CURRENT_USER{}", quote(role)?, with_all(version))
@@ -115,7 +115,7 @@ mod tests {
         assert_eq!(sql(set, 15), "ALTER ROLE \"app\" LOGIN NOCREATEROLE");
         assert_eq!(sql(RoleChange::SetPassword { role: role("app") }, 15), "");
         let remove = RoleChange::RemovePassword { role: role("a\"b") };
-        assert_eq!(sql(remove, 15), "ALTER ROLE \"a\"\"b\" PASSWORD NULL VALID UNTIL '-infinity'");
+        assert_eq!(sql(remove, 15), "ALTER ROLE \"a\"\"b\" PASSWORD NULL VALID UNTIL 'epoch'");
     }
 
     #[test]

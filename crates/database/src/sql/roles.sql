@@ -3,7 +3,7 @@ SELECT r.rolname::text,
        r.rolcanlogin, r.rolsuper, r.rolcreaterole, r.rolcreatedb, r.rolreplication, r.rolbypassrls, r.rolinherit,
        r.rolconnlimit,
        coalesce(r.rolvaliduntil <> 'infinity', false) AS expires,
-       coalesce(r.rolvaliduntil = '-infinity', false) AS never_by_password,
+       coalesce(r.rolvaliduntil <= 'epoch', false) AS never_by_password,
        shobj_description(r.oid, 'pg_authid') AS comment,
        EXISTS (SELECT FROM pg_stat_activity a
                WHERE a.usesysid = r.oid AND a.backend_type = 'client backend' AND a.pid <> pg_backend_pid())

@@ -49,8 +49,8 @@ pub struct Attributes {
     pub connection_limit: i32,
     /// Whether the password has a date after which it does not work.
     pub expires: bool,
-    /// Whether that date is before all others: no password works, whoever sets one. What the password is, or that there is
-    /// none, only a superuser can see.
+    /// Whether that date is the epoch, or before it: no password works, whoever sets one. Whether there is a password, only a
+    /// superuser can see.
     pub never_by_password: bool,
 }
 
