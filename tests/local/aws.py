@@ -141,6 +141,13 @@ class Front:
         """Before the call is served, since it may change the tags on which its right depends."""
         with self.cloud.lock if call.service == "rds" else contextlib.nullcontext():
             found = list(deeds.of(call, self.cloud))
+        self.keep(found)
+
+    def note_login(self, who, region, resource_id, user):
+        """A login with a token: tokens.py has checked it."""
+        self.keep(list(deeds.of_login(who, region, resource_id, user)))
+
+    def keep(self, found):
         regions = self.functions.environment()
         deployment = f"{regions['SOURCE_REGION']} to {regions['TARGET_REGION']}"
         with self.lock:
@@ -204,7 +211,7 @@ class Front:
         order = json.loads(body) if body else {}
         answer = {}
         if what == "health":
-            answer = {"ready": True, "functions": self.functions.state()}
+            answer = {"ready": True, "functions": self.functions.state(), "tokens": self.plane.tokens is not None}
         elif what == "calls" and method == "GET":
             with self.lock:
                 answer = list(self.calls)

@@ -15,6 +15,7 @@ VARIABLE = [
     (re.compile(r"(:key/)(?!OTHER$).*"), r"\1KEY"),
     (re.compile(r"(:rds:[a-z-]+)-\d{4}-\d\d-\d\d-\d\d-\d\d$"), r"\1-NIGHT"),
     (re.compile(r"^(arn:aws:s3:::[^/]+/[^/]+/).+"), r"\1SCRIPT"),
+    (re.compile(r"(:dbuser:)[^/]+/"), r"\1CLUSTER/"),
 ]
 # What RDS does with a key in the caller's name: with that of a snapshot that it reads, and with that which it encrypts with.
 READ_KEY = ("DescribeKey", "Decrypt", "CreateGrant")
@@ -29,6 +30,18 @@ NETWORK = (
 )  # fmt: skip
 
 
+def of_login(who, region, resource_id, user):
+    """The deed of whoever signed the token of a login, which AWS decides without a call of ours."""
+    if who:
+        yield deed(who, "rds-db:connect", f"arn:aws:rds-db:{region}:{ACCOUNT}:dbuser:{resource_id}/{user}", {})
+
+
+def deed(who, action, resource, conditions):
+    for pattern, name in VARIABLE:
+        resource = pattern.sub(name, resource)
+    return who, action, resource, tuple(sorted((name, value) for name, value in conditions.items() if value is not None))
+
+
 def of(call, world):
     """A call's deeds, as (who, action, resource, conditions); none for calls of the stack's user."""
     who = call.caller or ("state-machine" if call.service == "lambda" else None)
@@ -38,9 +51,7 @@ def of(call, world):
     other_key = world.key_arn(call.region, OTHER_KEY)
     for action, resource, conditions in service(call, call.parameters, world):
         resource = resource.rpartition("/")[0] + "/OTHER" if resource == other_key else resource
-        for pattern, name in VARIABLE:
-            resource = pattern.sub(name, resource)
-        yield who, action, resource, tuple(sorted((name, value) for name, value in conditions.items() if value is not None))
+        yield deed(who, action, resource, conditions)
 
 
 def other(call, _asked, _world):

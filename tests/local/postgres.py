@@ -23,6 +23,7 @@ import time
 from pathlib import Path
 
 from servers import Servers
+from tokens import Tokens
 
 HERE = Path(__file__).resolve().parent
 INSTALL = "PostgreSQL server binaries not found. Debian/Ubuntu: apt-get install postgresql; macOS: brew install postgresql@16; or set POSTGRES_BIN_DIR."
@@ -59,8 +60,11 @@ ACCESS = """
 local   all       rdsadmin                scram-sha-256
 hostssl rdsadmin  all       127.0.0.1/32  reject
 hostssl all       rdsadmin  127.0.0.1/32  reject
-hostssl all       all       127.0.0.1/32  scram-sha-256
+{tokens}hostssl all       all       127.0.0.1/32  scram-sha-256
 """
+# From PostgreSQL 16 on the master is, without the rights, a member of every role that it may grant, rds_iam and its members
+# among them. A stock server would take tokens only from it; RDS must see that otherwise.
+MASTER_HAS_A_PASSWORD = "hostssl all       master    127.0.0.1/32  scram-sha-256\n"
 
 
 def find_binaries():
@@ -85,6 +89,16 @@ def find_binaries():
     raise SystemExit(INSTALL)
 
 
+def version_with_ldap(binaries):
+    """The major version of a server that can ask an LDAP server about a login, which tokens.py needs; None of another."""
+    def says(tool, option):
+        return subprocess.run([binaries / tool, option], capture_output=True, text=True, check=False).stdout
+
+    if not os.access(binaries / "pg_config", os.X_OK) or "--with-ldap" not in says("pg_config", "--configure"):
+        return None
+    return int(re.search(r"\d+", says("postgres", "--version"))[0])
+
+
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -106,6 +120,9 @@ class Plane(Servers):
         self.run_dir, self.ledger = Path(run_dir), ledger
         self.lock = threading.RLock()
         self.servers = {}
+        # None where the server cannot ask about tokens: then a member of rds_iam has to have a password.
+        self.version_with_ldap = version_with_ldap(self.binaries)
+        self.tokens = Tokens() if self.version_with_ldap else None
         self.admin_password = secrets.token_urlsafe(24)
         # Not in the run directory: the checkout may be where the server's unprivileged user cannot look, and a socket's
         # path may have 107 characters at most.
@@ -213,7 +230,6 @@ class Plane(Servers):
         password_file.unlink()
         with open(self.template / "postgresql.conf", "a") as settings:
             settings.write(SETTINGS)
-        (self.template / "pg_hba.conf").write_text(ACCESS)
         self._put(self.template / "server.crt", self.server_certificate)
         self._put(self.template / "server.key", self.server_key)
         server = self._start(self.template, "template")
@@ -261,6 +277,7 @@ class Plane(Servers):
         log_path = self.run_dir / "logs" / f"postgres-{what}.log"
         for attempt in range(3):
             port = free_port()
+            self._put(directory / "pg_hba.conf", self._access(port).encode())
             with open(log_path, "ab") as log:
                 process = subprocess.Popen(
                     [self.binaries / "postgres", "-D", directory, "-k", directory, "-p", str(port)],
@@ -276,6 +293,12 @@ class Plane(Servers):
                 time.sleep(0.02)
             self._stop(server)
         raise RuntimeError(f"PostgreSQL for {what} did not start:\n{log_path.read_text()[-2000:]}")
+
+    def _access(self, port):
+        """Who is let in how by the server at this port."""
+        tokens = self.tokens.rule(port) if self.tokens else ""
+        first = MASTER_HAS_A_PASSWORD if self.tokens and self.version_with_ldap >= 16 else ""
+        return ACCESS.format(tokens=first + tokens)
 
     @staticmethod
     def _ready(server):
@@ -311,6 +334,9 @@ class Plane(Servers):
         self._run("cp", *flags, self.template, self.home / key)
         return self.home / key
 
+    def key_at(self, port):
+        return next((key for key, server in self.servers.items() if server.port == port), None)
+
     def set_master_password(self, key, user, password):
         from psycopg import sql
 
@@ -323,6 +349,8 @@ class Plane(Servers):
     def close(self):
         self.preparing.join(30)
         self.destroy_all()
+        if self.tokens:
+            self.tokens.close()
         shutil.rmtree(self.home, ignore_errors=True)
         self.ledger.remove(os.getpid())
 

@@ -65,6 +65,7 @@ class Cloud:
             self.timers.clear()
             self.pace = dict(PACE)
             self.next_restore_status = None
+            self.denied = set()
 
     def servers(self, cluster):
         """What holds the server behind this cluster."""
@@ -101,6 +102,16 @@ class Cloud:
         is_encrypted = thing and getattr(thing, "encrypted", getattr(thing, "storage_encrypted", False))
         return thing.kms_key_id if is_encrypted else None
 
+    def cluster_at(self, port):
+        """What tokens.py asks about the cluster behind a port."""
+        key = self.plane.key_at(port)
+        with self.lock:
+            for region, backend in rds_backends["123456789012"].items():
+                for cluster in backend.clusters.values():
+                    if cluster.db_cluster_resource_id == key:
+                        return {"resource_id": key, "region": region, "is_on": bool(getattr(cluster, "iam_auth", False)), "denied": self.denied}
+        return None
+
     def subnet_group_of(self, arn):
         thing = self.found(arn)
         return thing.db_subnet_group_name if thing else None
@@ -121,6 +132,8 @@ class Cloud:
         with self.lock:
             backend = rds_backends[order.get("account", "123456789012")][order.get("region", "us-west-2")]
             self.pace.update(order.get("pace") or {})
+            # Users whom IAM lets nobody log in as.
+            self.denied = set(order.get("deny_tokens_of", self.denied))
             if "next_restore_status" in order:
                 self.next_restore_status = order["next_restore_status"]
             if "cluster_id" in order:
