@@ -27,7 +27,8 @@ VARIANTS = {
         {},
         {
             "SourceKmsKeyArn": KEY, "DatabaseKmsKeyArn": KEY, "MasterUserSecretKmsKeyArn": KEY, "SourceAccountId": "210987654321", "MayReplaceUnmanaged": "true", "DbaPrincipalArn": USER,
-            "MaskingBucket": "scripts", "PermissionsBoundaryArn": "arn:aws:iam::123456789012:policy/boundary",
+            "MaskingBucket": "scripts", "IamUserArns": ["arn:aws:rds-db:us-west-2:123456789012:dbuser:*/devops_user"],
+            "PermissionsBoundaryArn": "arn:aws:iam::123456789012:policy/boundary",
         },
         {"SourceRegion": "us-west-2", "SourceKmsKeyArn": KEY},
     ],

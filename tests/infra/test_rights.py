@@ -15,7 +15,8 @@ from iam import allowed, applies, listed, matches, rights
 
 DEEDS = json.loads((ROOT / "tests" / "golden" / "calls.json").read_text())
 KEYS = {region: f"arn:aws:kms:{region}:123456789012:key/KEY" for region in ("us-east-1", "us-west-2")}
-COMMON = {"MaskingBucket": "masking-scripts", "MaskingPrefix": "masks/"}
+IAM_USERS = [f"arn:aws:rds-db:us-west-2:123456789012:dbuser:*/{user}" for user in ("devops_user", "prod_reporting", "Robo't & Söhne")]
+COMMON = {"MaskingBucket": "masking-scripts", "MaskingPrefix": "masks/", "IamUserArns": IAM_USERS}
 # How each scenario would have been deployed. One of them replaces a cluster that is not ours yet, which takes a parameter.
 OVER_UNMANAGED = " over an unmanaged cluster"
 DEPLOYMENTS = {
@@ -225,6 +226,16 @@ def test_what_is_out_of_reach(deployment):
             assert not allowed(documents, action, f"arn:aws:iam::123456789012:role/{who}", {}), f"{who}: {action}"
         for action in ("kms:Decrypt", "kms:GenerateDataKey"):
             assert not allowed(documents, action, KEYS[REGION], {}), f"{who}: {action} not through a service"
+
+
+def test_nobody_logs_in_as_a_user_that_was_not_named():
+    """Only verify-restore, only as the users of the parameter, and as nobody where it names none."""
+    users = "arn:aws:rds-db:us-west-2:123456789012:dbuser:cluster-ABC"
+    for parameters, may in ((DEPLOYMENTS[USUAL], True), ({**DEPLOYMENTS[USUAL], "IamUserArns": ""}, False)):
+        for who, role in ROLES.items():
+            documents = Stack(parameters).policies(role).values()
+            for user in ("devops_user", "master", "rdsadmin", "*"):
+                assert allowed(documents, "rds-db:connect", f"{users}/{user}", {}) == (may and who == "verify-restore" and user == "devops_user"), (who, user)
 
 
 def test_the_source_is_denied_whoever_allows_it():
