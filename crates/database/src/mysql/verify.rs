@@ -31,7 +31,7 @@ pub(crate) async fn verify(
         let credentials = passwords.credentials(&user.role)?;
         results.push(check_login(server, user, &credentials).await?);
         let started = Instant::now();
-        let finding = read(server, &credentials, reads(user, &observed)).await.or_else(finding_of)?;
+        let finding = read(server, &credentials, reads(user, &observed), &tables).await.or_else(finding_of)?;
         results.push(finding.named(format!("read of {}", user.key), started));
         if !writes(user) {
             let started = Instant::now();
@@ -75,11 +75,13 @@ async fn first_tables(session: &mut Session) -> Result<Vec<(String, String)>, Da
 /// Databases as a whole, and single tables after their database.
 type Places = (BTreeSet<String>, BTreeSet<(String, String)>);
 
-/// A real read with the user's own rights: of the first table that it is to read.
+/// A real read with the user's own rights: of the first table that it is to read. It sees only tables that it may use; where
+/// the master sees some in its databases (`there`), and it sees none, it has not what its profile promises.
 async fn read(
     server: &Server,
     credentials: &Credentials,
     (databases, tables): Places,
+    there: &[(String, String)],
 ) -> Result<Finding, DatabaseError> {
     if databases.is_empty() && tables.is_empty() {
         let reason = Some("it has no right to read tables".into());
@@ -87,6 +89,7 @@ async fn read(
     }
     let mut session = Session::open(&server.endpoint, None, credentials, &server.trust).await?;
     let what = format!("read as {}", credentials.role);
+    let unseen = there.iter().find(|(database, _)| databases.contains(database));
     let databases = databases.iter().map(|name| format!("table_schema = {}", quote_text(name)));
     let tables = tables.iter().map(|(database, table)| {
         format!("(table_schema = {} AND table_name = {})", quote_text(database), quote_text(table))
@@ -104,9 +107,15 @@ async fn read(
             session.rows(&what, query).await?;
             Finding::passed(format!("{table} in database {database}"))
         }
-        None => {
-            Finding { reason: Some("no database has a table that it may read".into()), ..Finding::passed("SELECT 1") }
-        }
+        None => match unseen {
+            Some((database, table)) => {
+                Finding::failed(format!("it may read no table, for instance not {table} in database {database}"))
+            }
+            None => {
+                let reason = Some("no database has a table that it may read".into());
+                Finding { reason, ..Finding::passed("SELECT 1") }
+            }
+        },
     };
     session.close().await;
     Ok(finding)

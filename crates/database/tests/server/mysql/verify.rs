@@ -176,3 +176,16 @@ async fn a_read_only_user_that_writes_is_found() {
     let result = results.iter().find(|result| result.name == "no write of readonly_user").unwrap();
     assert_eq!((result.verdict, result.value.as_deref()), (Verdict::Failed, Some("orders in database my_shop")));
 }
+
+#[tokio::test]
+async fn a_user_that_may_read_none_of_the_tables_fails() {
+    let server = MySqlServer::start(&[]).await;
+    let (desired, passwords) = declare(&[("readonly_user", "reader", "r")], &[]);
+    setup_users(&server.server(), &desired, &passwords).await.unwrap();
+    server.run(&["REVOKE ALL PRIVILEGES, GRANT OPTION FROM reader@`%`"]).await;
+    let results = verify(&server.server(), &desired, &passwords, &Checks::default()).await.unwrap();
+    let read = results.iter().find(|result| result.name == "read of readonly_user").unwrap();
+    assert_eq!(read.verdict, Verdict::Failed, "{read:?}");
+    let reason = read.reason.as_deref().unwrap();
+    assert!(reason.starts_with("it may read no table, for instance not "), "{reason}");
+}
