@@ -85,7 +85,12 @@ async fn production_s_password_is_gone_for_good() {
     assert_eq!(set_up(&server, &[APP, READER], &["application_user"]).await.unwrap().changes, [""; 0]);
 
     // Not even one that is set by hand, or by itself, lets it in when the membership is lost.
-    server.run("postgres", "REVOKE rds_iam FROM app_user; ALTER ROLE app_user PASSWORD 'production app'").await;
+    server
+        .run(
+            "postgres",
+            "SET ROLE master; REVOKE rds_iam FROM app_user; RESET ROLE; ALTER ROLE app_user PASSWORD 'production app'",
+        )
+        .await;
     assert_eq!(login(&server, production).await, Err(ErrorClass::LoginRefused));
     let mended = set_up(&server, &[APP, READER], &["application_user"]).await.unwrap();
     assert_eq!(mended.changes, ["make app_user a member of rds_iam"]);
@@ -93,8 +98,10 @@ async fn production_s_password_is_gone_for_good() {
 
 #[tokio::test]
 async fn who_is_to_have_a_password_is_freed_of_rds_iam() {
-    for memberships in ["GRANT rds_iam TO app_user", "CREATE ROLE team; GRANT rds_iam TO team; GRANT team TO app_user"]
-    {
+    for memberships in [
+        "SET ROLE master; GRANT rds_iam TO app_user",
+        "SET ROLE master; CREATE ROLE team; GRANT rds_iam TO team; GRANT team TO app_user",
+    ] {
         let (server, is_strict) = rds(memberships).await;
         let before = login(&server, ("", "app_user", "production app")).await;
         assert_eq!(before, if is_strict { Err(ErrorClass::LoginRefused) } else { Ok(()) });
@@ -131,10 +138,9 @@ async fn one_way_of_login_and_back() {
 /// Owners and makers of objects that log in with tokens: rights on what is theirs are set, and the master can log in.
 #[tokio::test]
 async fn the_master_acts_for_who_takes_tokens_and_is_not_shut_out() {
-    let (server, _) = rds(
-        "GRANT rds_iam TO partner; GRANT USAGE, CREATE ON SCHEMA sales TO partner; CREATE ROLE reader LOGIN; SET ROLE partner;
-         CREATE TABLE sales.partners (x int); GRANT DELETE ON sales.partners TO reader",
-    )
+    let (server, _) = rds("SET ROLE master; GRANT rds_iam TO partner; CREATE ROLE reader LOGIN; RESET ROLE;
+         GRANT USAGE, CREATE ON SCHEMA sales TO partner; SET ROLE partner;
+         CREATE TABLE sales.partners (x int); GRANT DELETE ON sales.partners TO reader")
     .await;
     let users = [APP, DEVOPS, READER];
     let report = set_up(&server, &users, &["devops_user"]).await.unwrap();
