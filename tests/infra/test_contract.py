@@ -19,6 +19,7 @@ MADE = STACK.resources()
 NOT_SET = {
     "MAX_WAIT_SECONDS": "only for stacks whose RDS is quick", "DATABASE_CA_FILE": "RDS's own roots are built in",
     "MASKING_FOLDER": "scripts are in S3", "AWS_REGION": "Lambda's own", "AWS_LAMBDA_FUNCTION_NAME": "Lambda's own",
+    "AWS_CA_BUNDLE": "Amazon's own roots are built in", "AWS_ENDPOINT_URL": "AWS's own", "AWS_SDK_UA_APP_ID": "only the local stack asks who calls",
 }  # fmt: skip
 # Kinds of resources that have names, with the property that holds it.
 NAMED = {

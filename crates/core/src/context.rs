@@ -3,12 +3,13 @@
 use crate::audit::Audit;
 use crate::aws::{self, Called, ec2::Ec2, kms::Kms, rds::Rds, s3::S3, sfn::Executions, sns::Topic};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Env};
 use crate::error::StepError;
 use crate::metrics::Metrics;
 use crate::secrets::Secrets;
 use crate::store::Store;
 use aurora_restore_domain::audit::{Entry, Phase, Record};
+use aurora_restore_domain::failure::Failure;
 use aurora_restore_domain::ids::Region;
 use aurora_restore_domain::lock::Lock;
 use aurora_restore_domain::operation::Operation;
@@ -16,7 +17,7 @@ use aurora_restore_domain::sabotage::Sabotage;
 use aws_config::SdkConfig;
 use serde_json::{Value, json};
 use std::any::Any;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Configuration, clock and clients.
 #[derive(Debug)]
@@ -29,52 +30,76 @@ pub struct Context {
     pub store: Store,
     /// Audit trail.
     pub audit: Audit,
-    /// Credentials.
-    pub secrets: Secrets,
     /// RDS of the target Region.
     pub rds: Rds,
     /// EC2 of the target Region.
     pub ec2: Ec2,
-    /// KMS of the target Region.
-    pub kms: Kms,
     /// S3 of the target Region.
     pub s3: S3,
-    /// Executions of the state machine.
-    pub executions: Executions,
-    /// Where outcomes are told.
-    pub topic: Topic,
     /// Figures for CloudWatch.
     pub metrics: Metrics,
     stand_in: Option<Arc<dyn Any + Send + Sync>>,
     sdk: SdkConfig,
+    secrets: OnceLock<Secrets>,
+    kms: OnceLock<Kms>,
+    executions: OnceLock<Executions>,
+    topic: OnceLock<Topic>,
 }
 
 impl Context {
-    /// Builds all clients for the Region that `config` names.
-    pub async fn new(config: Config, clock: Clock) -> Self {
-        let sdk = aws::sdk_config(&config.target_region).await;
+    /// Builds the clients for the Region that `config` names.
+    ///
+    /// # Errors
+    /// As [`aws::sdk_config`].
+    pub fn new(config: Config, clock: Clock, env: &Env) -> Result<Self, Failure> {
+        let sdk = aws::sdk_config(&config.target_region, env)?;
         let metrics = Metrics::of(&config.actor, &config.environment);
-        Self { metrics, ..Self::with_sdk(config, clock, sdk) }
+        Ok(Self { metrics, ..Self::with_sdk(config, clock, sdk) })
     }
 
-    /// Builds all clients over a given SDK configuration; tells no figures.
+    /// Builds the clients over a given SDK configuration; tells no figures.
     pub fn with_sdk(config: Config, clock: Clock, sdk: SdkConfig) -> Self {
+        let store = Store::new(&sdk, &config.state_table);
         Self {
-            store: Store::new(&sdk, &config.state_table),
-            audit: Audit::new(Store::new(&sdk, &config.state_table), &config.audit_table, clock.clone()),
-            secrets: Secrets::new(&sdk, clock.clone(), config.secret_cache_seconds),
+            audit: Audit::new(store.clone(), &config.audit_table, clock.clone()),
+            store,
             rds: Rds::new(&sdk, &config.target_region),
             ec2: Ec2::new(&sdk),
-            kms: Kms::new(&sdk),
             s3: S3::new(&sdk),
-            executions: Executions::new(&sdk),
-            topic: Topic::new(&sdk),
             metrics: Metrics::off(),
             stand_in: None,
             config,
             clock,
             sdk,
+            secrets: OnceLock::new(),
+            kms: OnceLock::new(),
+            executions: OnceLock::new(),
+            topic: OnceLock::new(),
         }
+    }
+
+    // What not every step needs is made where it is asked for first: it takes microseconds, and the linker leaves a
+    // client out of the functions that never ask.
+
+    /// Credentials.
+    pub fn secrets(&self) -> &Secrets {
+        let make = || Secrets::new(&self.sdk, self.clock.clone(), self.config.secret_cache_seconds);
+        self.secrets.get_or_init(make)
+    }
+
+    /// KMS of the target Region.
+    pub fn kms(&self) -> &Kms {
+        self.kms.get_or_init(|| Kms::new(&self.sdk))
+    }
+
+    /// Executions of the state machine.
+    pub fn executions(&self) -> &Executions {
+        self.executions.get_or_init(|| Executions::new(&self.sdk))
+    }
+
+    /// Where outcomes are told.
+    pub fn topic(&self) -> &Topic {
+        self.topic.get_or_init(|| Topic::new(&self.sdk))
     }
 
     /// Puts `stand_in` in the place of the restored database, for simulations. Only the steps know what it can be.

@@ -25,10 +25,7 @@ where
     let env = Env::real();
     init_logs(&env);
     // A function that cannot start tells nobody why; one that answers every invocation with the reason does.
-    let context = match Config::from_env(&env) {
-        Ok(config) => Ok(Context::new(config, Clock::system()).await),
-        Err(failure) => Err(failure),
-    };
+    let context = Config::from_env(&env).and_then(|config| Context::new(config, Clock::system(), &env));
     let (context, run) = (&context, &run);
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| async move {
         let context = context.as_ref().map_err(|failure| StepError::from(failure.clone()))?;

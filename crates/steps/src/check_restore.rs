@@ -124,7 +124,7 @@ async fn reset_master_password(
         }
         None => {
             // Never from the cache: what is set now is what everybody else will read.
-            context.secrets.forget(&context.config.master_secret);
+            context.secrets().forget(&context.config.master_secret);
             let master = database::master(context, operation).await?;
             let mut detail =
                 json!({ "master_user_password": format!("as in secret {}", context.config.master_secret) });
@@ -181,7 +181,7 @@ async fn refused(
     waited: u64,
 ) -> Result<Answer, StepError> {
     let secret = &database::master_secret(context, operation).to_owned();
-    context.secrets.forget(secret);
+    context.secrets().forget(secret);
     let current = database::master(context, operation).await?;
     let is_managed = secret != &context.config.master_secret;
     if !is_managed && current.login.password.expose_secret() != used.login.password.expose_secret() {

@@ -138,7 +138,7 @@ pub(crate) fn master_secret<'a>(context: &'a Context, operation: &'a Operation) 
 /// The master credentials; ours were good at preflight.
 pub(crate) async fn master(context: &Context, operation: &Operation) -> Result<MasterCredentials, StepError> {
     let name = master_secret(context, operation);
-    let text = context.secrets.get(name).await?;
+    let text = context.secrets().get(name).await?;
     secrets::parse_master(name, &text).map_err(|problems| secret_invalid(&problems))
 }
 
@@ -165,8 +165,8 @@ impl Opened {
 
 /// Master and declared users as the secrets are now: a password that was changed a minute ago must not be set back.
 pub(crate) async fn open(context: &Context, operation: &Operation, request: &Request) -> Result<Opened, StepError> {
-    context.secrets.forget(master_secret(context, operation));
-    context.secrets.forget(&context.config.app_secret);
+    context.secrets().forget(master_secret(context, operation));
+    context.secrets().forget(&context.config.app_secret);
     let (master, app) = (master(context, operation).await?, app(context, request).await?);
     let server = server(context, operation, &master)?;
     let invalid = |problems: Vec<String>| {
@@ -192,7 +192,7 @@ pub(crate) async fn open(context: &Context, operation: &Operation, request: &Req
 /// The declared users' credentials, which were good at preflight.
 async fn app(context: &Context, request: &Request) -> Result<AppCredentials, StepError> {
     let name = &context.config.app_secret;
-    let text = context.secrets.get(name).await?;
+    let text = context.secrets().get(name).await?;
     secrets::parse_app(name, &text, &request.users).map_err(|problems| secret_invalid(&problems))
 }
 

@@ -42,7 +42,7 @@ pub(crate) async fn doubts(context: &Context, plan: &Plan) -> Result<(Vec<Refusa
     let blueprint = Blueprint::of(plan);
     let ground = look(context, &blueprint).await?;
     let key = match &blueprint.kms_key_id {
-        Some(id) => unusable_key(id, context.kms.key(id).await?.as_ref()),
+        Some(id) => unusable_key(id, context.kms().key(id).await?.as_ref()),
         None => None,
     };
     Ok((against_restoring(&blueprint, &ground), key))

@@ -310,7 +310,7 @@ async fn publish(
     told: Option<Status>,
 ) -> Result<String, StepError> {
     let (topic, message, detail) = message(context, operation, told);
-    let call = context.topic.publish(topic, &context.config.environment, &message);
+    let call = context.topic().publish(topic, &context.config.environment, &message);
     context.audited(trail, "sns:Publish", topic, detail, call).await
 }
 
@@ -323,7 +323,7 @@ async fn publish_first(
     last: Option<&Record>,
 ) -> Result<String, StepError> {
     let (topic, message, detail) = message(context, operation, None);
-    let call = context.topic.publish(topic, &context.config.environment, &message);
+    let call = context.topic().publish(topic, &context.config.environment, &message);
     context.audited_after(trail, last, "sns:Publish", topic, detail, call).await
 }
 

@@ -149,7 +149,7 @@ async fn open(
 /// Whether the driver of an operation is over; one that is driven by hand is never known to be.
 async fn is_over(context: &Context, execution_arn: Option<&str>) -> Result<bool, StepError> {
     match execution_arn {
-        Some(arn) => Ok(context.executions.is_over(arn).await?.unwrap_or(false)),
+        Some(arn) => Ok(context.executions().is_over(arn).await?.unwrap_or(false)),
         None => Ok(false),
     }
 }
@@ -243,7 +243,7 @@ async fn observe(context: &Context, operation: &Operation, request: &Request) ->
     }
     credentials(context, request, &mut observed).await?;
     if let Some(id) = request.managed_master.as_ref().and_then(|managed| managed.kms_key_id.as_ref()) {
-        let failure = match context.kms.key(id).await? {
+        let failure = match context.kms().key(id).await? {
             None => Some(format!("takes a key or alias that exists in {}", request.target_region)),
             Some(key) => unusable_key(id, Some(&key)).map(|failure| failure.what),
         };
@@ -303,7 +303,7 @@ async fn global_cluster(rds: &Rds, target: Option<&Cluster>) -> Result<Option<St
 
 async fn key(context: &Context, request: &Request, base: &Base) -> Result<KeyLook, StepError> {
     let Some(id) = key_to_look_at(request, base) else { return Ok(KeyLook::NotAsked) };
-    Ok(context.kms.key(&id).await?.map_or(KeyLook::Missing, KeyLook::Found))
+    Ok(context.kms().key(&id).await?.map_or(KeyLook::Missing, KeyLook::Found))
 }
 
 async fn taken_snapshot_names(
@@ -328,9 +328,9 @@ const MYSQL_MASTER_PASSWORD_MAX: usize = 41;
 async fn credentials(context: &Context, request: &Request, observed: &mut Observed) -> Result<(), StepError> {
     let (master_name, app_name) = (&context.config.master_secret, &context.config.app_secret);
     // Never from the cache: a person who mends a secret and starts again must be believed.
-    context.secrets.forget(master_name);
-    context.secrets.forget(app_name);
-    let mut text = async |name: &str| match context.secrets.get(name).await {
+    context.secrets().forget(master_name);
+    context.secrets().forget(app_name);
+    let mut text = async |name: &str| match context.secrets().get(name).await {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.is("ResourceNotFoundException") => {
             observed
@@ -448,7 +448,7 @@ async fn former_closed(context: &Context, operation: &Operation, lock: &Lock) ->
 async fn owner(context: &Context, lock: &Lock) -> Result<Owner, StepError> {
     let operation = context.store.find(&lock.owner).await?;
     let execution_ended = match lock.owner_execution_arn.as_deref() {
-        Some(arn) => Some(match context.executions.is_over(arn).await? {
+        Some(arn) => Some(match context.executions().is_over(arn).await? {
             Some(over) => over,
             // Unknown: ended over 90 days ago, or begun a moment ago and not visible yet.
             None => parse_timestamp(&lock.taken_at)
