@@ -39,9 +39,9 @@ def misses(result):
         part = PEAK_PART_DATABASE if step == DATABASE else PEAK_PART
         size, limit = result.sizes[step, "ours"] / 1e6, ZIP_MB_DATABASE if step == DATABASE else ZIP_MB
         if (times := python["start"] / ours["start"]) < START_TIMES:
-            missed.append(f"{step}: start to first poll {times:.0f} times as fast, not {START_TIMES}")
+            missed.append(f"{step}: start to first poll {times:.1f} times as fast, not {START_TIMES}")
         if (times := python["cold"] / ours["cold"]) < COLD_TIMES:
-            missed.append(f"{step}: start and first invocation {times:.0f} times as fast, not {COLD_TIMES}")
+            missed.append(f"{step}: start and first invocation {times:.1f} times as fast, not {COLD_TIMES}")
         if ours["peak"] / python["peak"] > part:
             missed.append(f"{step}: peak memory {ours['peak'] / python['peak']:.2f} of Python's, not {part:.2f}")
         if size > limit:
