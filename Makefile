@@ -29,7 +29,7 @@ setup: ## what the local stack needs, into .local/venv; says what is missing on 
 setup-tests:
 	@sh tests/local/setup.sh --tests
 
-build: setup ## the ten functions, for this machine
+build: setup ## the functions, for this machine
 	@echo "Building the functions (the first time about 4 minutes on 2 cores)..."
 	@cargo build --locked --package aurora-restore-steps --bins --quiet
 
@@ -58,7 +58,7 @@ test-newer-postgres: setup $(POSTGRES_18) ## the database tests once more, again
 		&& cp -r $(POSTGRES_18)/. "$$dir" && chmod -R a+rX "$$dir" && chmod a+x "$$bin"/* \
 		&& POSTGRES_BIN_DIR="$$bin" cargo test --locked --package aurora-restore-database --test server --quiet
 
-# Not part of `test`: ten fat links take long.
+# Not part of `test`: fat links take long.
 test-artefacts: setup-tests ## one whole restore with the packaged functions, those that are deployed (ARCH: this machine's)
 	$(MAKE) package ARCH=$(or $(ARCH),$(if $(filter arm64 aarch64,$(shell uname -m)),arm64,x86_64))
 	ARTEFACTS=.aws-sam/build $(PY) -m pytest -q -p no:cacheprovider tests/flow/test_happy.py
@@ -79,7 +79,7 @@ bench-db: setup ## what setting up the users of 50 databases costs: time, memory
 	cargo build --locked --release --package aurora-restore-database --example setup_users --quiet
 	@$(PY) tests/bench/db.py
 
-# The packaged functions, else built here: the ten fat links of `make package`.
+# The packaged functions, else built here: the fat links of `make package`.
 bench-cold: setup $(BENCH_PYTHON) ## what starting each function costs, beside the same calls in Python; writes docs/performance.md (15 minutes)
 	@[ -x .aws-sam/build/NotifyFunction/bootstrap ] || $(MAKE) package ARCH=$(shell uname -m)
 	@$(PY) tests/bench/cold.py --page docs/performance.md
@@ -113,7 +113,7 @@ infra-tools:
 # ENV is a table of samconfig.toml: dev, staging, prod. ROLE_ARN and EXTERNAL_ID act as a role, for instance in another account.
 DEPLOY := $(INFRA_BIN)/python infra/deploy.py
 
-package: setup infra-tools ## release builds of the ten functions, zipped, for arm64 (ARCH=x86_64 for that)
+package: setup infra-tools ## release builds of the functions, zipped, for arm64 (ARCH=x86_64 for that)
 	@$(DEPLOY) package --architecture $(or $(ARCH),arm64)
 
 deploy-plan: infra-tools ## what deploying ENV=... would change: a change set, not executed

@@ -1,4 +1,4 @@
-"""The ten functions as they are deployed: built by sam, looked at, zipped."""
+"""The functions as they are deployed: built by sam, looked at, zipped."""
 
 import os
 import platform

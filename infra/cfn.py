@@ -145,6 +145,7 @@ class Stack:
             "AWS::IAM::ManagedPolicy": f"arn:aws:iam::{self.account}:policy/{name}",
             "AWS::Logs::LogGroup": f"arn:aws:logs:{place}:log-group:{name}:*",
             "AWS::Serverless::Function": f"arn:aws:lambda:{place}:function:{name}",
+            "AWS::Events::Rule": f"arn:aws:events:{place}:rule/{name}",
             "AWS::Serverless::StateMachine": f"arn:aws:states:{place}:stateMachine:{name}",
         }[kind]
 

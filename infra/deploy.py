@@ -71,7 +71,7 @@ def run(command, environment):
 
 
 def package(arguments):
-    say(f"ten functions for {arguments.architecture}, optimised for size with fat LTO: about 12 minutes on 2 cores; into {artefacts.BUILD.parent.name}")
+    say(f"{len(artefacts.binaries())} functions for {arguments.architecture}, optimised for size with fat LTO: about 12 minutes on 2 cores; into {artefacts.BUILD.parent.name}")
     artefacts.build(arguments.architecture, tool("sam"), run)
 
 

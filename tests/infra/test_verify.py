@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "local"))
 
 from cfn import Stack as Template  # noqa: E402
-from functions import STEPS  # noqa: E402
+from functions import FUNCTIONS  # noqa: E402
 from seed import make_tables, seed  # noqa: E402
 from stack import Stack  # noqa: E402
 
@@ -40,7 +40,7 @@ pytestmark = pytest.mark.skipif(not PYTHON.exists() and "INFRA_BIN" not in os.en
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     bin_dir = tmp_path_factory.mktemp("bin")
-    for step in STEPS:  # nothing runs here
+    for step in FUNCTIONS:  # nothing runs here
         (bin_dir / step).write_text("#!/bin/sh\nexec sleep 600\n")
         (bin_dir / step).chmod(0o755)
     with Stack(bin_dir=bin_dir) as stack:

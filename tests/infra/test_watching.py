@@ -112,9 +112,21 @@ def test_the_saved_queries_ask_for_fields_that_are_logged():
         assert query["LogGroupNames"] and set(query["LogGroupNames"]) <= {group["LogGroupName"] for group in of_type("AWS::Logs::LogGroup").values()}, name
 
 
+def test_events_of_the_target_wake_and_no_others():
+    """What ends a wait: created, deleted, password reset, of clusters and instances whose names begin with the target's."""
+    rule = of_type("AWS::Events::Rule")["DatabaseEvents"]
+    pattern = rule["EventPattern"]
+    assert pattern["source"] == ["aws.rds"] and pattern["detail-type"] == ["RDS DB Cluster Event", "RDS DB Instance Event"]
+    assert pattern["detail"]["SourceIdentifier"] == [{"prefix": "staging"}]
+    (target,) = rule["Targets"]
+    (permission,) = of_type("AWS::Lambda::Permission").values()
+    assert target["Arn"].endswith(":function:aurora-restore-wake") and permission["SourceArn"].endswith(":rule/aurora-restore-database-events")
+    assert target["RetryPolicy"]["MaximumEventAgeInSeconds"] <= 60, "a late event tells nothing that a look has not found"
+
+
 def test_untold_ends_are_told():
     """An execution that was stopped or timed out is told in the shape of our own messages, and only those."""
-    ((_, rule),) = of_type("AWS::Events::Rule").items()
+    rule = of_type("AWS::Events::Rule")["UntoldEnds"]
     assert rule["EventPattern"]["detail"]["status"] == ["TIMED_OUT", "ABORTED"], "the others tell it themselves"
     (target,) = rule["Targets"]
     lines = target["InputTransformer"]["InputTemplate"].splitlines()

@@ -164,6 +164,11 @@ class Front:
                 return self.pass_on(environ)
         return self.pass_on(environ)
 
+    def on_event(self, event):
+        """EventBridge: hands an event of RDS to the function wake, and waits for nothing."""
+        body = json.dumps(event).encode()
+        self.pool.submit(requests.post, f"{self.functions.endpoint}/2015-03-31/functions/wake/invocations", data=body, timeout=FUNCTION_TIMEOUT_SECONDS)
+
     def pass_on(self, environ):
         answer = {}
 

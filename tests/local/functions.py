@@ -21,6 +21,8 @@ STEPS = [
     "preflight", "copy-snapshot", "check-copy", "delete-cluster", "restore-cluster",
     "check-restore", "setup-db-users", "verify-restore", "archive-snapshot", "notify",
 ]  # fmt: skip
+# And the one that ends waits.
+FUNCTIONS = [*STEPS, "wake"]
 # A function that cannot stay up is started ever more slowly, up to this pause.
 SLOWEST_RESTART_SECONDS = 2.0
 
@@ -33,14 +35,14 @@ def program(bin_dir, step):
 
 
 def missing_programs(bin_dir):
-    return [step for step in STEPS if not os.access(program(bin_dir, step), os.X_OK)]
+    return [name for name in FUNCTIONS if not os.access(program(bin_dir, name), os.X_OK)]
 
 
 class Functions:
     def __init__(self, bin_dir, run_dir, ledger, base_environment):
         self.bin_dir, self.run_dir, self.ledger = Path(bin_dir), Path(run_dir), ledger
         self.base, self.extra = base_environment, {}
-        self.names = set(STEPS)
+        self.names = set(FUNCTIONS)
         self.lock = threading.RLock()
         self.processes, self.exit_counts, self.exit_texts, self.pauses, self.due = {}, {}, {}, {}, {}
         self.port = free_port()
@@ -59,7 +61,7 @@ class Functions:
             # The run directory may be outside the checkout, where rustup may have no toolchain to offer.
             shutil.copy(toolchain, stub)
         (stub / "main.rs").write_text("fn main() {}\n")
-        bins = "".join(f'[[bin]]\nname = "{step}"\npath = "main.rs"\n' for step in STEPS)
+        bins = "".join(f'[[bin]]\nname = "{step}"\npath = "main.rs"\n' for step in FUNCTIONS)
         (stub / "Cargo.toml").write_text(f'[package]\nname = "local-functions"\nversion = "0.0.0"\nedition = "2021"\n[workspace]\n{bins}')
         command = Path(sys.executable).parent / "cargo-lambda"
         with open(self.run_dir / "logs" / "cargo-lambda.log", "ab") as log:
@@ -90,7 +92,7 @@ class Functions:
         with self.lock:
             self.stop()
             self.extra = extra
-            for name in STEPS:
+            for name in FUNCTIONS:
                 self._start(name)
 
     def _start(self, name):
@@ -130,7 +132,7 @@ class Functions:
 
     def forget_logs(self):
         """Only while the functions are stopped: they append."""
-        for name in STEPS:
+        for name in FUNCTIONS:
             (self.run_dir / "logs" / f"{name}.log").unlink(missing_ok=True)
 
     def kill(self, name):
@@ -146,7 +148,7 @@ class Functions:
 
     def state(self):
         with self.lock:
-            return {name: ("running" if name in self.processes and self.processes[name].poll() is None else "stopped") for name in STEPS}
+            return {name: ("running" if name in self.processes and self.processes[name].poll() is None else "stopped") for name in FUNCTIONS}
 
     def _watch(self):
         while not self.closing.wait(0.05):

@@ -56,6 +56,7 @@ class Cloud:
         # moto's collections are not safe to change while another request walks through them.
         self.lock = threading.RLock()
         self.timers = set()
+        self.on_event = None
         self.reset()
 
     def reset(self):
@@ -66,6 +67,7 @@ class Cloud:
             self.pace = dict(PACE)
             self.next_restore_status = None
             self.denied = set()
+            self.tells_events = True
 
     def servers(self, cluster):
         """What holds the server behind this cluster."""
@@ -85,6 +87,16 @@ class Cloud:
         with self.lock:
             self.timers.add(timer)
         timer.start()
+
+    def tell(self, backend, kind, name, event_id, message):
+        """An event of RDS as EventBridge brings it to the function wake; best effort, as on AWS."""
+        if self.on_event and self.tells_events:
+            arn = f"arn:aws:rds:{backend.region_name}:{backend.account_id}:{kind}:{name}"
+            what = {"cluster": ("RDS DB Cluster Event", "CLUSTER"), "db": ("RDS DB Instance Event", "DB_INSTANCE")}[kind]
+            self.on_event({
+                "version": "0", "source": "aws.rds", "detail-type": what[0], "account": backend.account_id, "region": backend.region_name, "resources": [arn],
+                "detail": {"SourceType": what[1], "SourceArn": arn, "SourceIdentifier": name, "EventID": event_id, "Message": message},
+            })  # fmt: skip
 
     # What deeds.py asks about resources; None for what is not there.
 
@@ -134,6 +146,7 @@ class Cloud:
             self.pace.update(order.get("pace") or {})
             # Users whom IAM lets nobody log in as.
             self.denied = set(order.get("deny_tokens_of", self.denied))
+            self.tells_events = order.get("tell_events", self.tells_events)
             if "next_restore_status" in order:
                 self.next_restore_status = order["next_restore_status"]
             if "cluster_id" in order:
@@ -327,7 +340,12 @@ def install_creation(cloud):
         answer.status = "creating"
         if cloud.pace["restore"]:
             cluster.status = "creating"
-            cloud.later(cloud.pace["restore"], lambda: setattr(cluster, "status", final))
+
+            def made():
+                cluster.status = final
+                cloud.tell(self, "cluster", cluster.resource_id, "RDS-EVENT-0170", "DB cluster created")
+
+            cloud.later(cloud.pace["restore"], made)
         return answer
 
     @wrap(RDSBackend, "create_db_instance")
@@ -342,6 +360,7 @@ def install_creation(cloud):
             if getattr(cluster, "restored", False) and self.clusters.get(cluster.resource_id) is cluster:
                 cloud.servers(cluster).restore(cluster.db_cluster_resource_id, cluster.resource_id)
             instance.status = "available"
+            cloud.tell(self, "db", instance.db_instance_identifier, "RDS-EVENT-0005", "DB instance created")
 
         if cloud.pace["instance"]:
             instance.status = "creating"
@@ -386,19 +405,20 @@ def install_changes(cloud):
             cluster.pending_modified_values = {"MasterUserPassword": "****"}
             answer.pending_modified_values = cluster.pending_modified_values
             half = cloud.pace["master_password"] / 2
-            cloud.later(half, lambda: password_begun(cluster, password, half))
+            cloud.later(half, lambda: password_begun(self, cluster, password, half))
         return answer
 
-    def password_begun(cluster, password, half):
+    def password_begun(backend, cluster, password, half):
         # One after the other: two timers of a busy machine may run in either order, and the cluster would stay in this state.
         cluster.status = "resetting-master-credentials"
-        cloud.later(half, lambda: password_done(cluster, password))
+        cloud.later(half, lambda: password_done(backend, cluster, password))
 
-    def password_done(cluster, password):
+    def password_done(backend, cluster, password):
         cloud.servers(cluster).set_master_password(cluster.db_cluster_resource_id, cluster.master_username, password)
         cluster.pending_modified_values = None
         if cluster.status == "resetting-master-credentials":
             cluster.status = "available"
+        cloud.tell(backend, "cluster", cluster.resource_id, "RDS-EVENT-0016", "Reset master credentials")
 
 
 def install_deletion(cloud):
@@ -434,6 +454,7 @@ def install_deletion(cloud):
         def gone():
             self.clusters.pop(cluster_identifier, None)
             cloud.servers(cluster).destroy(cluster.db_cluster_resource_id)
+            cloud.tell(self, "cluster", cluster_identifier, "RDS-EVENT-0171", "DB cluster deleted")
 
         cluster.status = "deleting"
         if cloud.pace["delete"]:

@@ -239,6 +239,7 @@ def serve(run_dir, bin_dir, port, until_eof):
         cloud = rds.Cloud(plane, mysql.Plane(plane))
         rds.install(cloud)
         front = Front(cloud, functions, plane, run_dir)
+        cloud.on_event = front.on_event
         if plane.tokens:
             plane.tokens.cluster_at, plane.tokens.note = cloud.cluster_at, front.note_login
         quiet = type("Handler", (MotoRequestHandler,), {"log_request": lambda *_: None})

@@ -12,6 +12,7 @@ pub mod metrics;
 pub mod secrets;
 pub mod serve;
 pub mod store;
+pub mod wake;
 
 pub use aurora_restore_domain as domain;
 pub use context::Context;

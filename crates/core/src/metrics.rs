@@ -35,7 +35,8 @@ impl Metrics {
 
     /// Onto standard output. The namespace is the deployment's name: the function's, without its step.
     pub fn of(function: &str, environment: &str) -> Self {
-        let namespace = Step::ALL.iter().find_map(|step| function.strip_suffix(step.as_str())?.strip_suffix('-'));
+        let names = Step::ALL.iter().map(|step| step.as_str()).chain(["wake"]);
+        let namespace = names.into_iter().find_map(|name| function.strip_suffix(name)?.strip_suffix('-'));
         let namespace = namespace.unwrap_or("aurora-restore").to_owned();
         Self(Some(Labels { namespace, environment: environment.to_owned() }))
     }

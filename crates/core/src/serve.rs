@@ -8,6 +8,7 @@ use crate::metrics::Unit;
 use aurora_restore_domain::outcome::StepOutput;
 use aurora_restore_domain::step::Step;
 use lambda_runtime::{LambdaEvent, service_fn};
+use serde::Serialize;
 use serde_json::Value;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
@@ -22,6 +23,18 @@ pub async fn serve<F>(step: Step, run: F) -> Result<(), lambda_runtime::Error>
 where
     F: AsyncFn(&Context, Step, Value) -> Result<StepOutput, StepError>,
 {
+    serve_function(step.as_str(), async |context: &Context, input| run(context, step, input).await).await
+}
+
+/// The same for a function that is no step; `name` is what logs and figures call it.
+///
+/// # Errors
+/// The runtime's own.
+pub async fn serve_function<F, T>(name: &'static str, run: F) -> Result<(), lambda_runtime::Error>
+where
+    F: AsyncFn(&Context, Value) -> Result<T, StepError>,
+    T: Serialize,
+{
     let env = Env::real();
     init_logs(&env);
     // A function that cannot start tells nobody why; one that answers every invocation with the reason does.
@@ -30,10 +43,10 @@ where
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| async move {
         let context = context.as_ref().map_err(|failure| StepError::from(failure.clone()))?;
         let operation_id = operation_of(&event.payload);
-        run(context, step, event.payload).await.inspect_err(|error| {
-            let dimensions = [("Step", step.as_str()), ("Reason", &error.name().to_string())];
+        run(context, event.payload).await.inspect_err(|error| {
+            let dimensions = [("Step", name), ("Reason", &error.name().to_string())];
             context.metrics.tell(&dimensions, &[("Failures", Unit::Count, 1)], context.clock.now());
-            tracing::error!(operation_id, %step, error_name = %error.name(), "{step} failed: {error}");
+            tracing::error!(operation_id, step = name, error_name = %error.name(), "{name} failed: {error}");
         })
     }))
     .await

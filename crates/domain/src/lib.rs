@@ -19,6 +19,7 @@ pub mod naming;
 pub mod notification;
 pub mod operation;
 pub mod outcome;
+pub mod phase;
 pub mod plan;
 pub mod request;
 pub mod roles;

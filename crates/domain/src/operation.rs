@@ -3,6 +3,7 @@
 use crate::failure::Failure;
 use crate::ids::OperationId;
 use crate::outcome::Outcome;
+use crate::phase::{Phase, PhaseState};
 use crate::plan::{ClusterSettings, Plan};
 use crate::request::{InstanceSpec, Request};
 use crate::step::Step;
@@ -96,6 +97,9 @@ pub struct Operation {
     /// Per step.
     #[serde(default)]
     pub timings: BTreeMap<String, Timing>,
+    /// What RDS was at while it waited.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub phases: BTreeMap<Phase, PhaseState>,
     /// First invocation of preflight.
     pub started_at: String,
     /// Last write.
@@ -344,6 +348,7 @@ impl Operation {
             error: None,
             former: vec![],
             timings: BTreeMap::new(),
+            phases: BTreeMap::new(),
             started_at: timestamp(now),
             updated_at: timestamp(now),
             finished_at: None,

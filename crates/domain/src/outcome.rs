@@ -39,6 +39,9 @@ pub struct StepOutput {
     pub wait_seconds: Option<u64>,
     /// What is being waited for, and how far it is.
     pub progress: Option<String>,
+    /// Whose events may end the wait sooner, as the last part of an ARN: `cluster:staging`.
+    #[serde(default)]
+    pub waits_for: Vec<String>,
     /// Facts for people; no step reads them.
     pub detail: serde_json::Value,
 }

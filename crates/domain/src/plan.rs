@@ -5,6 +5,7 @@ use crate::cloud::{Cluster, Instance};
 use crate::ids::{InstanceId, OperationId, SnapshotId};
 use crate::naming::TAG_PREFIX;
 use crate::operation::{Operation, Replaced, Status};
+use crate::phase::{Expected, Phase};
 use crate::request::{InstanceSpec, RequestedSettings, ServerlessV2};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -29,6 +30,9 @@ pub struct Plan {
     /// Tags for everything made, besides our own: those of the cluster being replaced, under the request's.
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
+    /// How long RDS took when the same source was restored before.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub expected: BTreeMap<Phase, Expected>,
     /// What a person reads: one sentence per thing that will happen.
     pub summary: Vec<String>,
 }

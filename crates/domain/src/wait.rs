@@ -1,30 +1,81 @@
-//! How long to wait before the next look.
+//! How long to wait before the next look. Too long loses the time between the end of what RDS does and the look that
+//! finds it; too short makes calls that tell nothing new.
+
+use crate::phase::{Expected, Phase};
 
 /// The least wait: an RDS call a few seconds after the last one tells nothing new.
 const LEAST_SECONDS: u64 = 5;
+
+/// The longest wait for what took as long before: this time it may be over sooner.
+const MOST_SECONDS: u64 = 300;
+
+/// Looks between the soonest and the latest end that is remembered.
+const LOOKS_WITHIN: u64 = 6;
 
 /// How long something that was just made may be invisible to a describe: RDS answers from what it knew seconds ago.
 /// Generous, since the alternative is to fail a restore whose cluster is about to show up.
 pub const VISIBLE_SECONDS: u64 = 120;
 
+/// Seconds until `phase` is looked at again, which has been under way for `elapsed_seconds`: by how far RDS says it is, by
+/// how long it took before, or by its usual shape.
+pub fn seconds(phase: Phase, elapsed_seconds: u64, percent: Option<u8>, expected: Option<Expected>) -> u64 {
+    match (phase, expected) {
+        (Phase::Copy, Some(expected)) if elapsed_seconds < expected.least * 3 / 5 => {
+            // Even if it were nearly twice as quick as ever. A copy that RDS says is further is looked at sooner.
+            let usual = expected.least * 3 / 5 - elapsed_seconds;
+            match percent {
+                Some(percent @ 1..) => usual.min(copy_seconds(elapsed_seconds, Some(percent)).max(60)),
+                _ => usual.min(3600),
+            }
+        }
+        (Phase::Copy, _) => copy_seconds(elapsed_seconds, percent),
+        (_, Some(expected)) => expected_seconds(elapsed_seconds, expected),
+        (Phase::MasterPassword | Phase::Change, None) => change_seconds(elapsed_seconds),
+        (Phase::Settling | Phase::Deletion | Phase::Restore | Phase::Instances | Phase::Login, None) => {
+            cluster_seconds(elapsed_seconds)
+        }
+    }
+}
+
+/// Until just when it was over at the soonest; from then on closely, until when it was over at the latest; then in
+/// proportion to how late it is.
+fn expected_seconds(elapsed_seconds: u64, Expected { least, most }: Expected) -> u64 {
+    if elapsed_seconds < least {
+        return (least - elapsed_seconds).clamp(LEAST_SECONDS, MOST_SECONDS);
+    }
+    match elapsed_seconds.checked_sub(most) {
+        None => ((most - least) / LOOKS_WITHIN).clamp(LEAST_SECONDS, 30),
+        Some(late) => (late / 3).clamp(10, 60),
+    }
+}
+
 /// Seconds until a copy is looked at again. With a known percentage most of what is left at the least, at the speed so far:
 /// `99` may be anything up to 100, so the last percent is looked at in small parts of what went before. Without one the
 /// wait grows with the time already spent. Never more than a third of that time, in case it becomes quicker.
-pub fn copy_seconds(elapsed_seconds: u64, percent: Option<u8>) -> u64 {
+fn copy_seconds(elapsed_seconds: u64, percent: Option<u8>) -> u64 {
     match percent {
         Some(percent @ 1..=99) => {
             let percent = u64::from(percent);
             let at_least = elapsed_seconds * (99 - percent) / (percent + 1);
             let at_most = (elapsed_seconds / 3).max(15);
-            (at_least * 4 / 5).max((elapsed_seconds / 400).min(45)).clamp(15, at_most)
+            (at_least * 4 / 5).max((elapsed_seconds / 800).min(30)).clamp(LEAST_SECONDS, at_most)
         }
         _ => (elapsed_seconds / 10).clamp(15, 300),
     }
 }
 
-/// Seconds until a cluster or an instance is looked at again: these phases last minutes, not hours.
+/// Seconds until a cluster or an instance is looked at again of which nothing is remembered: these phases last minutes,
+/// not hours, and an event may tell their end sooner.
 pub fn cluster_seconds(elapsed_seconds: u64) -> u64 {
-    (elapsed_seconds / 6).clamp(15, 60)
+    (elapsed_seconds / 2).clamp(30, 60)
+}
+
+/// Seconds until the next try for one of the Region's slots for copies. Those who wait come at different moments, so that
+/// a slot is not idle for long, and nobody is always the last to ask; `who` tells them and their tries apart.
+pub fn slot_seconds(elapsed_seconds: u64, who: &str) -> u64 {
+    let usual = (elapsed_seconds / 10).clamp(60, 300);
+    let share = who.bytes().fold(7_u64, |sum, byte| (sum * 31 + u64::from(byte)) % 1009);
+    usual / 2 + usual * share / 1009
 }
 
 /// Seconds until a change that RDS makes at once, but asynchronously, is looked at again.
@@ -36,20 +87,59 @@ pub fn change_seconds(elapsed_seconds: u64) -> u64 {
 mod tests {
     use super::*;
 
+    fn looks(phase: Phase, expected: Option<Expected>, takes: u64) -> (u64, u64) {
+        let (mut elapsed, mut looks) = (0, 0);
+        while elapsed < takes {
+            elapsed += seconds(phase, elapsed, None, expected);
+            looks += 1;
+        }
+        (looks, elapsed - takes)
+    }
+
+    #[test]
+    fn what_took_as_long_before_is_looked_at_when_it_is_about_to_end() {
+        let expected = Some(Expected { least: 400, most: 460 });
+        for takes in [250, 300, 390, 400, 401, 430, 460, 470, 600] {
+            let (looks, lost) = looks(Phase::Instances, expected, takes);
+            let most_lost = if takes < 400 { 110 } else { 35 };
+            assert!(looks <= 17 && lost <= most_lost, "{takes} s: {looks} looks, {lost} s lost");
+        }
+        assert!(looks(Phase::Instances, expected, 430).0 <= 6);
+        assert!(looks(Phase::Instances, expected, 430).1 <= 10);
+        assert!(looks(Phase::Instances, None, 430).0 <= 9, "hardly more than once a minute");
+    }
+
+    #[test]
+    fn a_copy_that_takes_long_every_night_is_left_alone_at_first() {
+        let expected = Some(Expected { least: 6000, most: 6600 });
+        assert_eq!(seconds(Phase::Copy, 0, None, expected), 3600);
+        assert_eq!(seconds(Phase::Copy, 600, Some(9), expected), 200, "a third of the time so far: it may be quicker");
+        assert_eq!(seconds(Phase::Copy, 3600, Some(55), expected), copy_seconds(3600, Some(55)));
+    }
+
+    #[test]
+    fn those_who_wait_for_a_slot_do_not_come_together() {
+        let all: Vec<u64> = (0..200).map(|number| slot_seconds(3600, &format!("nightly-{number} 3"))).collect();
+        assert!(all.iter().all(|seconds| (150..=450).contains(seconds)), "{all:?}");
+        let (early, late) = (all.iter().filter(|s| **s < 225).count(), all.iter().filter(|s| **s > 375).count());
+        assert!((30..70).contains(&early) && (30..70).contains(&late), "{early} {late}");
+        assert!((30..=90).contains(&slot_seconds(0, "a")));
+    }
+
     #[test]
     fn a_copy_is_looked_at_in_proportion_to_what_is_left() {
         assert_eq!(copy_seconds(0, None), 15);
         assert_eq!(copy_seconds(600, Some(0)), 60);
         assert_eq!(copy_seconds(600, Some(50)), 200, "a third of the time so far");
         assert_eq!(copy_seconds(600, Some(90)), 47, "most of nine percent");
-        assert_eq!(copy_seconds(600, Some(99)), 15);
+        assert_eq!(copy_seconds(600, Some(99)), 5);
         assert_eq!(copy_seconds(36_000, Some(10)), 12_000);
-        assert_eq!(copy_seconds(86_400, Some(99)), 45);
+        assert_eq!(copy_seconds(86_400, Some(99)), 30);
     }
 
     #[test]
     fn looks_at_a_copy_that_goes_on_evenly() {
-        for (hours, most_looks, most_lost) in [(0.1, 14, 15), (0.5, 22, 15), (3.0, 34, 30), (25.0, 66, 50)] {
+        for (hours, most_looks, most_lost) in [(0.1, 16, 6), (0.5, 26, 6), (3.0, 40, 15), (25.0, 80, 32)] {
             let takes = (hours * 3600.0) as u64;
             let (mut elapsed, mut looks) = (0, 0);
             while elapsed < takes {

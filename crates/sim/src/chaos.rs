@@ -1,7 +1,7 @@
 //! What somebody else does to the world half-way, outside of the product's sight.
 
 use crate::cloud::model::Due;
-use crate::cloud::{Invocation, World};
+use crate::cloud::{Function, Invocation, World};
 use crate::faults::Chaos;
 use crate::time::SECOND;
 use aurora_restore_domain::step::Step;
@@ -26,7 +26,7 @@ pub(crate) fn give_back(world: &mut World) {
 
 /// Somebody who wants the target's name takes it right before it is restored.
 pub(crate) fn take_name_in_time(world: &mut World, caller: Option<&Arc<Invocation>>) {
-    if world.name_wanted && caller.is_some_and(|caller| caller.step == Step::RestoreCluster) {
+    if world.name_wanted && caller.is_some_and(|caller| caller.function == Function::Step(Step::RestoreCluster)) {
         act(world, Chaos::TakeName);
     }
 }
@@ -35,7 +35,7 @@ pub(crate) fn take_name_in_time(world: &mut World, caller: Option<&Arc<Invocatio
 pub(crate) fn freeze(world: &mut World, caller: Option<&Arc<Invocation>>) {
     let Some(caller) = caller else { return };
     let minutes = world.rng.u64(1..=9);
-    world.line(caller.step.as_str(), &format!("   ** frozen for {minutes} min"));
+    world.line(caller.function.as_str(), &format!("   ** frozen for {minutes} min"));
     caller.frozen_until_us.store(world.time.now_us() + minutes * 60 * SECOND, Ordering::Relaxed);
     world.executions.insert(caller.execution_arn.clone(), "ABORTED".into());
     world.tampered = true;

@@ -217,7 +217,8 @@ pub fn arrive(world: &mut World, call: &Call, caller: Option<&Arc<Invocation>>) 
     if call.action.starts_with("DescribeDB") && std::mem::take(&mut world.zombie_wanted) {
         crate::chaos::freeze(world, caller);
     }
-    let (step, invocation) = caller.map_or(("?".to_owned(), 0), |caller| (caller.step.to_string(), caller.number));
+    let (step, invocation) =
+        caller.map_or(("?".to_owned(), 0), |caller| (caller.function.as_str().to_owned(), caller.number));
     let name = call.name();
     if world.scene.keeps_log {
         world.log.push((step.clone(), name.clone(), call.resource()));

@@ -6,11 +6,13 @@
 
 mod chaos;
 pub mod cloud;
+mod driver;
 pub mod faults;
 pub mod invariants;
 pub mod machine;
 pub mod run;
 pub mod scenario;
+pub mod setup;
 pub mod time;
 pub mod transcript;
 pub mod waits;
@@ -18,5 +20,6 @@ pub mod waits;
 pub use faults::{CallFault, Chaos, InvocationFault, Plan};
 pub use invariants::Invariant;
 pub use machine::{Ended, Machine};
-pub use run::{Report, Second, Setup, simulate};
+pub use run::{Report, simulate};
 pub use scenario::Scenario;
+pub use setup::{Second, Setup};

@@ -1,10 +1,12 @@
 //! What waiting costs: the time between the end of a phase of RDS and the moment at which the next step takes notice, and the
 //! calls made meanwhile. Beside it, the same restore with waits of a fixed length.
 
+use crate::cloud::events::Delivery;
 use crate::cloud::model::Pace;
 use crate::machine::{Ended, Machine};
-use crate::run::{Polls, Setup, simulate_here};
+use crate::run::simulate_here;
 use crate::scenario::Scenario;
+use crate::setup::{Polls, Setup};
 use crate::time::SECOND;
 use std::fmt::{self, Write};
 
@@ -18,13 +20,25 @@ pub struct Strategy {
     pub name: &'static str,
     /// How long.
     pub polls: Polls,
+    /// How events arrive.
+    pub events: Delivery,
+    /// How many restores went before.
+    pub nights: u64,
 }
 
 /// The ways that are compared. The first public pipeline waited 30 seconds between two looks at a deletion and 60 at all else.
-pub const STRATEGIES: [Strategy; 3] = [
-    Strategy { name: "aurora-restore", polls: Polls::Shipped },
-    Strategy { name: "every 60 s", polls: Polls::Every(60) },
-    Strategy { name: "30 and 60 s", polls: Polls::Fixed { deletion: 30, others: 60 } },
+pub const STRATEGIES: [Strategy; 6] = [
+    Strategy { name: "aurora-restore", polls: Polls::Shipped, events: Delivery::Usual, nights: 5 },
+    Strategy { name: "the first time", polls: Polls::Shipped, events: Delivery::Usual, nights: 0 },
+    Strategy { name: "no events", polls: Polls::Shipped, events: Delivery::Never, nights: 5 },
+    Strategy { name: "no events, the first time", polls: Polls::Shipped, events: Delivery::Never, nights: 0 },
+    Strategy { name: "every 60 s", polls: Polls::Every(60), events: Delivery::Never, nights: 0 },
+    Strategy {
+        name: "30 and 60 s",
+        polls: Polls::Fixed { deletion: 30, others: 60 },
+        events: Delivery::Never,
+        nights: 0,
+    },
 ];
 
 /// A size and what RDS needs for it, in minutes. A copy between Regions is always a full one: 100 to 300 GB an hour is
@@ -68,11 +82,13 @@ pub struct Taken {
 }
 
 impl Size {
-    /// What RDS needs in one draw: each phase up to a third more or less.
-    fn pace(self, seed: u64) -> Pace {
-        let mut rng = fastrand::Rng::with_seed(seed);
+    /// What RDS needs for one source in one night: each phase up to a third more or less than the size's own for the
+    /// source, and up to a tenth more or less than that in the night.
+    fn pace(self, source: u64, night: u64) -> Pace {
+        let mut of_source = fastrand::Rng::with_seed(source);
+        let mut of_night = fastrand::Rng::with_seed((source << 16) + night);
         let mut around = |minutes: f64| {
-            let seconds = minutes * 60.0 * (0.67 + 0.66 * rng.f64());
+            let seconds = minutes * 60.0 * (0.67 + 0.66 * of_source.f64()) * (0.9 + 0.2 * of_night.f64());
             std::time::Duration::try_from_secs_f64(seconds)
                 .map_or(SECOND, |time| u64::try_from(time.as_micros()).unwrap_or(SECOND))
         };
@@ -92,23 +108,26 @@ impl Size {
 ///
 /// # Errors
 /// When the restore does not succeed.
-pub fn run(machine: &Machine, size: Size, polls: Polls, seed: u64) -> Result<Taken, String> {
-    let taken = walked(machine, size, polls, seed)?;
-    let known = walked(machine, size, Polls::Knowing, seed)?;
+pub fn run(machine: &Machine, size: Size, strategy: Strategy, seed: u64) -> Result<Taken, String> {
+    let taken = walked(machine, size, strategy, seed)?;
+    let knowing = Strategy { polls: Polls::Knowing, nights: 0, ..strategy };
+    let known = walked(machine, size, knowing, seed)?;
     Ok(Taken { lost: taken.seconds.saturating_sub(known.seconds), ..taken })
 }
 
-fn walked(machine: &Machine, size: Size, polls: Polls, seed: u64) -> Result<Taken, String> {
-    let pace = size.pace(seed);
-    let setup = Setup { seed, pace, polls, logs: true, again: false, ..Setup::calm(Scenario::Happy) };
+fn walked(machine: &Machine, size: Size, strategy: Strategy, seed: u64) -> Result<Taken, String> {
+    let Strategy { polls, events, nights, .. } = strategy;
+    let nights = (1..=nights).map(|night| size.pace(seed, night)).collect();
+    let (pace, calm) = (size.pace(seed, 0), Setup::calm(Scenario::Happy));
+    let setup = Setup { seed, pace, polls, events, nights, logs: true, again: false, ..calm };
     let report = simulate_here(machine, &setup);
     let first = report.verdicts.first().ok_or("there was no execution")?;
     if first.ended != Ended::Succeeded || !report.violations.is_empty() {
-        return Err(format!("{} with {polls:?}, draw {seed}: {:?} {:?}", size.name, first.ended, report.violations));
+        return Err(format!("{} with {strategy:?}, draw {seed}: {:?} {:?}", size.name, first.ended, report.violations));
     }
     let count = |is: &dyn Fn(&str) -> bool| report.log.iter().filter(|(_, name, _)| is(name)).count() as u64;
     Ok(Taken {
-        seconds: first.ended_us / SECOND,
+        seconds: (first.ended_us - first.began_us) / SECOND,
         lost: 0,
         rds_calls: count(&|name| name.starts_with("rds:")),
         calls: count(&|name| !name.starts_with("database:")),
@@ -130,7 +149,7 @@ pub fn table(machine: &Machine) -> Result<Table, String> {
     let mut rows = vec![];
     for size in SIZES {
         for strategy in STRATEGIES {
-            rows.push((size, strategy, median(machine, size, strategy.polls, DRAWS)?));
+            rows.push((size, strategy, median(machine, size, strategy, DRAWS)?));
         }
     }
     Ok(Table(rows))
@@ -140,8 +159,8 @@ pub fn table(machine: &Machine) -> Result<Table, String> {
 ///
 /// # Errors
 /// When a restore does not succeed.
-pub fn median(machine: &Machine, size: Size, polls: Polls, draws: u64) -> Result<Taken, String> {
-    let all = (0..draws).map(|seed| run(machine, size, polls, seed)).collect::<Result<Vec<_>, _>>()?;
+pub fn median(machine: &Machine, size: Size, strategy: Strategy, draws: u64) -> Result<Taken, String> {
+    let all = (0..draws).map(|seed| run(machine, size, strategy, seed)).collect::<Result<Vec<_>, _>>()?;
     let of = |figure: fn(&Taken) -> u64| {
         let mut figures: Vec<u64> = all.iter().map(figure).collect();
         figures.sort_unstable();

@@ -32,7 +32,7 @@ async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, St
     match decide(&plan, copy.as_ref(), elapsed_seconds) {
         Decision::Skip => Ok(Answer::skipped("source and target Region are the same")),
         Decision::Done => Ok(Answer::done(json!({ "copy": operation.copy }))),
-        Decision::Wait { seconds, progress } => Ok(Answer::waiting(seconds, progress)),
+        Decision::Wait(waiting) => Ok(Answer::waiting_for(waiting)),
         Decision::Fail(failure) => Err(failure.into()),
     }
 }

@@ -9,11 +9,12 @@ use aurora_restore_core::domain::failure::{ErrorName, Failure};
 use aurora_restore_core::domain::naming::Kind;
 use aurora_restore_core::domain::operation::{ClusterState, Operation};
 use aurora_restore_core::domain::outcome::StepOutput;
+use aurora_restore_core::domain::phase::{Phase, Waiting};
 use aurora_restore_core::domain::plan::{Plan, PlannedInstance};
 use aurora_restore_core::domain::request::Request;
 use aurora_restore_core::domain::sabotage::Sabotage;
 use aurora_restore_core::domain::step::Step;
-use aurora_restore_core::domain::{human_duration, parse_timestamp, seconds_between, timestamp, wait};
+use aurora_restore_core::domain::{human_duration, parse_timestamp, seconds_between, timestamp};
 use aurora_restore_core::secrets::MasterCredentials;
 use aurora_restore_core::{Context, StepError};
 use aurora_restore_database::{DatabaseError, ErrorClass};
@@ -53,7 +54,7 @@ async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, St
     let password = Password { is_managed, is_reset: state.master_password_reset_at.is_some() };
     let elapsed_seconds = operation.seconds_in(Step::CheckRestore, context.clock.now());
     match decide(&plan, cluster.as_ref(), &instances, &operation.operation_id, password, elapsed_seconds) {
-        Decision::Wait { seconds, progress } => Ok(Answer::waiting(seconds, progress)),
+        Decision::Wait(waiting) => Ok(Answer::waiting_for(waiting)),
         Decision::Fail(failure) => Err(failure.into()),
         Decision::CreateInstances(missing) => create(context, operation, &request, &plan, &missing).await,
         Decision::ResetMasterPassword => reset_master_password(context, operation, &request).await,
@@ -62,7 +63,7 @@ async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, St
             let detail = json!({ "deletion_protection": true });
             context.mutate(operation, "rds:ModifyDBCluster", id.as_str(), detail, call).await?;
             let progress = format!("deletion protection of cluster {id} is being turned on");
-            Ok(Answer::waiting(wait::change_seconds(0), progress))
+            Ok(Answer::waiting_for(Waiting::of(Phase::Change, progress)))
         }
         Decision::TryLogin => try_login(context, operation).await,
     }
@@ -106,7 +107,8 @@ async fn create(
         context.mutate(operation, "rds:CreateDBInstance", instance.id.as_str(), detail, call).await?;
     }
     let names: Vec<_> = missing.iter().map(|instance| instance.id.as_str()).collect();
-    Ok(Answer::waiting(wait::cluster_seconds(0), format!("instances {} are being created", names.join(", "))))
+    let progress = format!("instances {} are being created", names.join(", "));
+    Ok(Answer::waiting_for(Waiting::of(Phase::Instances, progress).for_instances(names)))
 }
 
 async fn reset_master_password(
@@ -138,7 +140,8 @@ async fn reset_master_password(
     if let Some(state) = &mut operation.cluster {
         state.master_password_reset_at = Some(timestamp(context.clock.now()));
     }
-    Ok(Answer::waiting(wait::change_seconds(0), format!("the master password of cluster {id} is being reset")))
+    let progress = format!("the master password of cluster {id} is being reset");
+    Ok(Answer::waiting_for(Waiting::of(Phase::MasterPassword, progress).for_cluster(id.as_str())))
 }
 
 async fn try_login(context: &Context, operation: &mut Operation) -> Result<Answer, StepError> {
@@ -161,7 +164,7 @@ async fn try_login(context: &Context, operation: &mut Operation) -> Result<Answe
     match error.class() {
         ErrorClass::LoginRefused => refused(context, operation, &master, error, waited).await,
         ErrorClass::Unreachable if waited <= UNREACHABLE_SECONDS => {
-            Ok(Answer::waiting(wait::cluster_seconds(waited), format!("cluster is available, but {error}")))
+            Ok(Answer::waiting_for(Waiting::of(Phase::Login, format!("cluster is available, but {error}"))))
         }
         ErrorClass::Unreachable => Err(StepError::caused_by(
             Failure::new(ErrorName::DeadlineExceeded, format!("the restored cluster is available for {}, but cannot be reached", human_duration(waited)))
@@ -188,13 +191,12 @@ async fn refused(
         if let Some(state) = &mut operation.cluster {
             state.master_password_reset_at = None;
         }
-        return Ok(Answer::waiting(
-            wait::change_seconds(waited),
-            format!("secret {secret} has changed; the password is reset again"),
-        ));
+        let progress = format!("secret {secret} has changed; the password is reset again");
+        return Ok(Answer::waiting_for(Waiting::of(Phase::Change, progress)));
     }
     if waited <= REFUSED_SECONDS {
-        return Ok(Answer::waiting(wait::change_seconds(waited), "the new master password is not accepted yet".into()));
+        let progress = "the new master password is not accepted yet".to_owned();
+        return Ok(Answer::waiting_for(Waiting::of(Phase::MasterPassword, progress)));
     }
     Err(StepError::caused_by(
         Failure::new(

@@ -2,6 +2,7 @@
 
 use crate::follow::{Answer, follow, planned, tags, with_key_advice};
 use aurora_restore_core::domain::decide::copy_snapshot::{Decision, decide};
+use aurora_restore_core::domain::failure::ErrorName;
 use aurora_restore_core::domain::kms;
 use aurora_restore_core::domain::naming::{Kind, TAG_TARGET};
 use aurora_restore_core::domain::operation::{CopyState, Operation};
@@ -9,6 +10,7 @@ use aurora_restore_core::domain::outcome::StepOutput;
 use aurora_restore_core::domain::plan::CopyPlan;
 use aurora_restore_core::domain::request::SnapshotSelector;
 use aurora_restore_core::domain::step::Step;
+use aurora_restore_core::domain::wait;
 use aurora_restore_core::{Context, StepError};
 use serde_json::{Value, json};
 
@@ -56,6 +58,12 @@ async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, St
             let detail = json!({ "source": source, "kms_key_id": kms_key_id });
             let call = context.rds.copy_snapshot(source, copy_id, kms_key_id, &tags);
             let copied = context.mutate(operation, "rds:CopyDBClusterSnapshot", copy_id.as_str(), detail, call).await;
+            if let Err(error) = &copied
+                && error.name() == ErrorName::QuotaExceeded
+                && !is_full(context.rds.manual_snapshot_quota().await?)
+            {
+                return Ok(no_slot(context, operation));
+            }
             copied.map_err(|error| {
                 let read = plan
                     .snapshot
@@ -69,6 +77,19 @@ async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, St
             Ok(Answer::done(json!({ "copy_id": copy_id, "adopted": false })))
         }
     }
+}
+
+/// Whether no further snapshot may exist, which waiting does not change: RDS refuses a copy too many in progress and a
+/// snapshot too many with the same code.
+fn is_full(quota: Option<(i64, i64)>) -> bool {
+    quota.is_some_and(|(used, limit)| used >= limit)
+}
+
+fn no_slot(context: &Context, operation: &Operation) -> Answer {
+    let tries = operation.timings.get(Step::CopySnapshot.as_str()).map_or(0, |timing| timing.invocations);
+    let elapsed_seconds = operation.seconds_in(Step::CopySnapshot, context.clock.now());
+    let seconds = wait::slot_seconds(elapsed_seconds, &format!("{} {tries}", operation.operation_id));
+    Answer::waiting(seconds, "the Region's slots for copies are taken".into())
 }
 
 fn made(id: &str, arn: &str, status: &str) -> CopyState {

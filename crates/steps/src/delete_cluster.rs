@@ -8,11 +8,12 @@ use aurora_restore_core::domain::decide::delete_cluster::{Decision, Facts, decid
 use aurora_restore_core::domain::guards::{self, Refusal, against_deleting, usable_snapshot};
 use aurora_restore_core::domain::operation::{Operation, Replaced};
 use aurora_restore_core::domain::outcome::StepOutput;
+use aurora_restore_core::domain::phase::{Phase, Waiting};
 use aurora_restore_core::domain::plan::{Plan, instances_of, settings_of};
 use aurora_restore_core::domain::request::Request;
 use aurora_restore_core::domain::status::{Class, cluster as cluster_class};
 use aurora_restore_core::domain::step::Step;
-use aurora_restore_core::domain::{timestamp, wait};
+use aurora_restore_core::domain::timestamp;
 use aurora_restore_core::{Context, StepError};
 use serde_json::{Value, json};
 
@@ -37,15 +38,13 @@ async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, St
         let decision = next_move(context, operation, &request, &plan, target.as_ref(), &instances).await?;
         if last.as_ref() == Some(&decision) {
             // RDS has not shown the effect of the last call yet.
-            return Ok(Answer::waiting(
-                wait::change_seconds(elapsed(context, operation)),
-                format!("waiting for RDS to show {decision:?}"),
-            ));
+            let progress = format!("waiting for RDS to show {decision:?}");
+            return Ok(Answer::waiting_for(Waiting::of(Phase::Change, progress)));
         }
         match &decision {
             Decision::Gone => return gone(operation),
             Decision::AlreadyRestored => return Ok(Answer::skipped("the cluster of this name is the restored one")),
-            Decision::Wait { seconds, progress } => return Ok(Answer::waiting(*seconds, progress.clone())),
+            Decision::Wait(waiting) => return Ok(Answer::waiting_for(waiting.clone())),
             Decision::Refuse(failure) => return Err(failure.clone().into()),
             Decision::TurnOffProtection | Decision::DeleteInstances(_) | Decision::DeleteCluster => {
                 if let Some(target) = &target {
@@ -56,14 +55,8 @@ async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, St
         }
         last = Some(decision);
     }
-    Ok(Answer::waiting(
-        wait::change_seconds(elapsed(context, operation)),
-        format!("cluster {} is being deleted", request.target_cluster_id),
-    ))
-}
-
-fn elapsed(context: &Context, operation: &Operation) -> u64 {
-    operation.seconds_in(Step::DeleteCluster, context.clock.now())
+    let id = request.target_cluster_id.as_str();
+    Ok(Answer::waiting_for(Waiting::of(Phase::Deletion, format!("cluster {id} is being deleted")).for_cluster(id)))
 }
 
 async fn observe(context: &Context, request: &Request) -> Result<(Option<Cluster>, Vec<Instance>), StepError> {
@@ -117,7 +110,6 @@ async fn next_move(
         begun: replaced.is_some(),
         deletion_called,
         final_snapshot_exists,
-        elapsed_seconds: elapsed(context, operation),
     };
     Ok(decide(target, instances, &facts))
 }
@@ -229,7 +221,7 @@ async fn act(
             let call = context.rds.delete_cluster(id, plan.final_snapshot_id.as_ref());
             context.mutate(operation, "rds:DeleteDBCluster", id.as_str(), detail, call).await
         }
-        Decision::Gone | Decision::AlreadyRestored | Decision::Wait { .. } | Decision::Refuse(_) => Ok(()),
+        Decision::Gone | Decision::AlreadyRestored | Decision::Wait(_) | Decision::Refuse(_) => Ok(()),
     }
 }
 

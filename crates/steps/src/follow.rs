@@ -2,16 +2,17 @@
 //! outcome.
 
 use aurora_restore_core::domain::failure::{ErrorName, Failure};
-use aurora_restore_core::domain::human_duration;
 use aurora_restore_core::domain::ids::OperationId;
 use aurora_restore_core::domain::naming::{Kind, TAG_KIND, TAG_MANAGED, TAG_OPERATION, TAG_SOURCE};
 use aurora_restore_core::domain::notification::left_behind;
 use aurora_restore_core::domain::operation::{FailedStep, Operation, Status};
 use aurora_restore_core::domain::outcome::{Outcome, StepOutput};
+use aurora_restore_core::domain::phase::Waiting;
 use aurora_restore_core::domain::plan::Plan;
 use aurora_restore_core::domain::request::Request;
 use aurora_restore_core::domain::sabotage::Sabotage;
 use aurora_restore_core::domain::step::Step;
+use aurora_restore_core::domain::{Instant, human_duration, wait};
 use aurora_restore_core::metrics::Unit;
 use aurora_restore_core::{Context, StepError};
 use serde::Deserialize;
@@ -31,13 +32,14 @@ struct Input {
 pub(crate) struct Answer {
     outcome: Outcome,
     wait_seconds: Option<u64>,
+    waiting: Option<Waiting>,
     progress: Option<String>,
     detail: Value,
 }
 
 impl Answer {
     pub(crate) fn done(detail: Value) -> Self {
-        Self { outcome: Outcome::Done, wait_seconds: None, progress: None, detail }
+        Self { outcome: Outcome::Done, wait_seconds: None, waiting: None, progress: None, detail }
     }
 
     pub(crate) fn skipped(why: &str) -> Self {
@@ -45,11 +47,19 @@ impl Answer {
     }
 
     pub(crate) fn skipped_with(detail: Value) -> Self {
-        Self { outcome: Outcome::Skipped, wait_seconds: None, progress: None, detail }
+        Self { outcome: Outcome::Skipped, ..Self::done(detail) }
     }
 
+    /// Again after so many seconds.
     pub(crate) fn waiting(seconds: u64, progress: String) -> Self {
-        Self { outcome: Outcome::Waiting, wait_seconds: Some(seconds), progress: Some(progress), detail: Value::Null }
+        let progress = Some(progress);
+        Self { outcome: Outcome::Waiting, wait_seconds: Some(seconds), progress, ..Self::done(Value::Null) }
+    }
+
+    /// Again when RDS is about to be done, see [`wait::seconds`].
+    pub(crate) fn waiting_for(waiting: Waiting) -> Self {
+        let progress = Some(waiting.progress.clone());
+        Self { outcome: Outcome::Waiting, waiting: Some(waiting), progress, ..Self::done(Value::Null) }
     }
 }
 
@@ -98,9 +108,11 @@ pub(crate) async fn conclude(
     let operation_id = operation.operation_id.clone();
     match answer {
         Ok(answer) => {
+            let now = context.clock.now();
+            let wait_seconds = wait_seconds(&mut operation, &answer, now);
             let wait_seconds =
-                answer.wait_seconds.map(|seconds| seconds.min(context.config.max_wait_seconds.unwrap_or(u64::MAX)));
-            operation.end_step(step, answer.outcome, context.clock.now());
+                wait_seconds.map(|seconds| seconds.min(context.config.max_wait_seconds.unwrap_or(u64::MAX)).max(1));
+            operation.end_step(step, answer.outcome, now);
             // Notify's own success does not undo the failure that it told.
             if step != Step::Notify {
                 operation.error = None;
@@ -118,6 +130,7 @@ pub(crate) async fn conclude(
                 outcome: answer.outcome,
                 wait_seconds,
                 progress: answer.progress,
+                waits_for: answer.waiting.map(|waiting| waiting.waits_for).unwrap_or_default(),
                 detail: answer.detail,
             })
         }
@@ -137,6 +150,17 @@ pub(crate) async fn conclude(
             Err(error)
         }
     }
+}
+
+/// How long until the next look; notes what is waited for.
+fn wait_seconds(operation: &mut Operation, answer: &Answer, now: Instant) -> Option<u64> {
+    let Some(waiting) = &answer.waiting else {
+        operation.end_phases(now);
+        return answer.wait_seconds;
+    };
+    let elapsed_seconds = operation.note_phase(waiting.phase, now);
+    let expected = operation.expected(waiting.phase);
+    Some(wait::seconds(waiting.phase, elapsed_seconds, waiting.percent, expected))
 }
 
 /// The error, with what is left behind where it does not say so itself.

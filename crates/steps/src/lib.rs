@@ -15,5 +15,6 @@ pub mod preflight;
 pub mod restore_cluster;
 pub mod setup_db_users;
 pub mod verify_restore;
+pub mod wake;
 
 pub use database::{FakeAnswer, FakeDatabase};

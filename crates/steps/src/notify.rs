@@ -162,6 +162,7 @@ async fn tell_of_refusal(
         outcome: Outcome::Done,
         wait_seconds: None,
         progress: None,
+        waits_for: vec![],
         detail: json!({ "told": "the execution was refused; the operation is another execution's" }),
     })
 }

@@ -20,6 +20,7 @@ use aurora_restore_core::domain::naming;
 use aurora_restore_core::domain::notification::left_behind;
 use aurora_restore_core::domain::operation::{self, ClusterState, FailedStep, Operation, Status};
 use aurora_restore_core::domain::outcome::StepOutput;
+use aurora_restore_core::domain::phase::expected;
 use aurora_restore_core::domain::plan::{self, Base, Plan};
 use aurora_restore_core::domain::request::{Request, SnapshotSelector, parse};
 use aurora_restore_core::domain::roles::unfit;
@@ -234,6 +235,7 @@ async fn observe(context: &Context, operation: &Operation, request: &Request) ->
     )?;
     instances.extend(others);
     let mut observed = Observed { snapshots, manual_snapshots, instances, base, ..Observed::default() };
+    observed.expected = operation.source.as_deref().map(|source| expected(&earlier, source)).unwrap_or_default();
     observed.global_cluster = global_cluster;
     observed.key = key;
     observed.taken_snapshot_names = taken_snapshot_names;

@@ -39,6 +39,11 @@ fn of_type<'d>(definition: &'d Value, kind: &'static str) -> impl Iterator<Item 
     states(definition).iter().filter(move |(_, state)| state["Type"] == kind)
 }
 
+/// Tasks that run a step.
+fn tasks(definition: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    of_type(definition, "Task").filter(|(_, task)| task["Resource"] == "arn:aws:states:::lambda:invoke")
+}
+
 fn pascal(step: Step) -> String {
     step.as_str().split('-').map(|part| format!("{}{}", part[..1].to_uppercase(), &part[1..])).collect()
 }
@@ -59,7 +64,7 @@ fn every_step_is_a_state_of_its_name() {
         assert_eq!(states(&definition)[&pascal(step)]["Parameters"]["FunctionName"], function, "{step}");
     }
     let known: BTreeSet<String> = Step::ALL.iter().map(|step| format!("${{{}FunctionArn}}", pascal(*step))).collect();
-    for (name, task) in of_type(&definition, "Task") {
+    for (name, task) in tasks(&definition) {
         assert!(known.contains(task["Parameters"]["FunctionName"].as_str().unwrap()), "{name}");
     }
 }
@@ -67,7 +72,7 @@ fn every_step_is_a_state_of_its_name() {
 #[test]
 fn every_step_is_told_operation_and_execution() {
     let definition = definition();
-    for (name, task) in of_type(&definition, "Task") {
+    for (name, task) in tasks(&definition) {
         let payload = &task["Parameters"]["Payload"];
         assert_eq!(payload["execution_arn.$"], "$$.Execution.Id", "{name}");
         assert!(
@@ -83,7 +88,7 @@ fn transient_errors_are_retried_and_no_others() {
     let transient: BTreeSet<String> =
         ErrorName::ALL.into_iter().filter(|name| name.is_transient()).map(|name| name.to_string()).collect();
     let service: BTreeSet<String> = SERVICE_ERRORS.iter().map(|name| (*name).to_owned()).collect();
-    for (name, task) in of_type(&definition, "Task") {
+    for (name, task) in tasks(&definition) {
         let mut retried = BTreeSet::new();
         for retry in task["Retry"].as_array().unwrap() {
             assert_eq!(retry["JitterStrategy"], "FULL", "{name}");
@@ -105,7 +110,7 @@ fn transient_errors_are_retried_and_no_others() {
 #[test]
 fn every_error_takes_the_one_failure_path_and_ends_in_fail() {
     let definition = definition();
-    for (name, task) in of_type(&definition, "Task") {
+    for (name, task) in tasks(&definition) {
         let next = if name == "NotifyFailure" { "Failed" } else { "NotifyFailure" };
         let caught = task["Catch"].as_array().unwrap();
         assert_eq!(
@@ -162,6 +167,39 @@ fn waits_are_the_steps_to_decide_and_bounded_twice() {
         whole > all + quota,
         "the machine's bound ({whole} s) comes after the steps' own ({all} s), which can tell why"
     );
+}
+
+/// An event may end a wait, time always does: whatever becomes of the token, the next look comes when the step said.
+#[test]
+fn a_wait_for_an_event_is_a_wait_by_time_too() {
+    let definition = definition();
+    let mut found = 0;
+    for (name, wait) in
+        of_type(&definition, "Task").filter(|(_, task)| task["Resource"] != "arn:aws:states:::lambda:invoke")
+    {
+        found += 1;
+        assert_eq!(wait["Resource"], "arn:aws:states:::lambda:invoke.waitForTaskToken", "{name}");
+        assert_eq!(wait["Parameters"]["FunctionName"], "${WakeFunctionArn}", "{name}");
+        let payload = &wait["Parameters"]["Payload"];
+        assert_eq!(payload["task_token.$"], "$$.Task.Token", "{name}");
+        for field in ["operation_id", "waits_for", "wait_seconds"] {
+            assert_eq!(payload[format!("{field}.$")], format!("$.{field}"), "{name}");
+        }
+        assert_eq!(
+            (&wait["TimeoutSecondsPath"], &wait["ResultPath"]),
+            (&"$.wait_seconds".into(), &Value::Null),
+            "{name}"
+        );
+        assert!(wait.get("Retry").is_none(), "{name}: what cannot be registered is waited for by time");
+        let [timeout, other] = wait["Catch"].as_array().unwrap().as_slice() else { panic!("{name}") };
+        assert_eq!((&timeout["ErrorEquals"][0], &timeout["Next"]), (&"States.Timeout".into(), &wait["Next"]), "{name}");
+        let by_time = &definition["States"][other["Next"].as_str().unwrap()];
+        assert_eq!((&other["ErrorEquals"][0], &by_time["Type"]), (&"States.ALL".into(), &"Wait".into()), "{name}");
+        assert_eq!(by_time["Next"], wait["Next"], "{name}");
+        // The look that follows needs the operation, which the input keeps.
+        assert!([timeout, other].iter().all(|rule| rule["ResultPath"] == "$.wait_ended"), "{name}");
+    }
+    assert_eq!(found, 2, "deletion and restore");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Step Functions: is an execution over?
+//! Step Functions: is an execution over? And what ends a wait of one.
 
 use super::{AwsError, aws_error};
 use aws_config::SdkConfig;
@@ -32,6 +32,21 @@ impl Executions {
                 _ => false,
             })),
             Err(error) if error.is("ExecutionDoesNotExist") => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Ends the wait that `task_token` stands for; `false` when it was over before.
+    ///
+    /// # Errors
+    /// Whatever else Step Functions says.
+    pub async fn wake(&self, task_token: &str) -> Result<bool, AwsError> {
+        let answer = self.0.send_task_success().task_token(task_token).output("{}").send().await;
+        match answer.map_err(|error| aws_error("states:SendTaskSuccess", "the token of a wait", error)) {
+            Ok(_) => Ok(true),
+            Err(error) if ["TaskTimedOut", "TaskDoesNotExist", "InvalidToken"].iter().any(|code| error.is(code)) => {
+                Ok(false)
+            }
             Err(error) => Err(error),
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::cloud::Snapshot;
 use crate::failure::{ErrorName, Failure};
+use crate::phase::{Phase, Waiting};
 use crate::plan::{CopyPlan, Plan};
 use crate::sabotage::Sabotage;
 use crate::status::{Class, snapshot};
@@ -15,12 +16,7 @@ pub enum Decision {
     /// Available.
     Done,
     /// Not yet.
-    Wait {
-        /// Until the next look.
-        seconds: u64,
-        /// For people.
-        progress: String,
-    },
+    Wait(Waiting),
     /// It will never be.
     Fail(Failure),
 }
@@ -36,10 +32,7 @@ pub fn decide(plan: &Plan, copy: Option<&Snapshot>, elapsed_seconds: u64) -> Dec
     };
     let Some(copy) = copy else {
         if elapsed_seconds < wait::VISIBLE_SECONDS {
-            return Decision::Wait {
-                seconds: wait::change_seconds(elapsed_seconds),
-                progress: format!("snapshot copy {copy_id} is not visible yet"),
-            };
+            return Decision::Wait(Waiting::of(Phase::Change, format!("snapshot copy {copy_id} is not visible yet")));
         }
         return fail("is gone: someone deleted it while it was being made".into());
     };
@@ -48,14 +41,14 @@ pub fn decide(plan: &Plan, copy: Option<&Snapshot>, elapsed_seconds: u64) -> Dec
         Class::InProgress if Sabotage::DeleteBeforeCopyIsThere.is_on() => Decision::Done,
         Class::Failed => fail("failed".into()),
         Class::Deleting => fail("is being deleted".into()),
-        Class::InProgress | Class::Unknown => Decision::Wait {
-            seconds: wait::copy_seconds(elapsed_seconds, copy.percent_progress),
-            progress: match copy.percent_progress {
+        Class::InProgress | Class::Unknown => {
+            let progress = match copy.percent_progress {
                 // AWS shows 0 as long as the copy waits for one of the five slots of the Region.
                 None | Some(0) => format!("snapshot copy {copy_id} is {}, 0 % (queued or just begun)", copy.status),
                 Some(percent) => format!("snapshot copy {copy_id} is {}, {percent} %", copy.status),
-            },
-        },
+            };
+            Decision::Wait(Waiting { percent: copy.percent_progress, ..Waiting::of(Phase::Copy, progress) })
+        }
     }
 }
 
@@ -80,7 +73,7 @@ mod tests {
             assert!(decision.starts_with(wanted), "{status}: {decision}");
             assert!(decision.contains(status) || wanted == "Done" || status == "deleting", "{decision}");
         }
-        assert!(matches!(decide(&plan, None, 0), Decision::Wait { .. }), "just made, not visible yet");
+        assert!(matches!(decide(&plan, None, 0), Decision::Wait(_)), "just made, not visible yet");
         assert!(matches!(decide(&plan, None, wait::VISIBLE_SECONDS), Decision::Fail(_)));
     }
 }

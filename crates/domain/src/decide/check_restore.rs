@@ -3,6 +3,7 @@
 use crate::cloud::{Cluster, Instance};
 use crate::failure::{ErrorName, Failure};
 use crate::ids::OperationId;
+use crate::phase::{Phase, Waiting};
 use crate::plan::{Plan, PlannedInstance};
 use crate::sabotage::Sabotage;
 use crate::status::{Class, cluster as cluster_class, instance as instance_class};
@@ -12,12 +13,7 @@ use crate::wait;
 #[derive(Debug, PartialEq)]
 pub enum Decision {
     /// RDS is at it.
-    Wait {
-        /// Until the next look.
-        seconds: u64,
-        /// For people.
-        progress: String,
-    },
+    Wait(Waiting),
     /// `CreateDBInstance` for each: the cluster has no reachable endpoint without one.
     CreateInstances(Vec<PlannedInstance>),
     /// Set the master password to the secret's value, or let RDS make one: the restored cluster has production's.
@@ -59,11 +55,10 @@ pub fn decide(
                 .next("look at the RDS events of the cluster, mend the cause, then start a new operation: it replaces what is there"),
         )
     };
-    let wait = |progress: String| Decision::Wait { seconds: wait::cluster_seconds(elapsed_seconds), progress };
     let Some(cluster) = cluster else {
         if elapsed_seconds < wait::VISIBLE_SECONDS {
             let progress = "the restored cluster is not visible yet".to_owned();
-            return Decision::Wait { seconds: wait::change_seconds(elapsed_seconds), progress };
+            return Decision::Wait(Waiting::of(Phase::Change, progress));
         }
         return fail("the restored cluster is gone: someone deleted it".into());
     };
@@ -73,10 +68,13 @@ pub fn decide(
             "cluster {id} is not tagged as restored by operation {operation_id}: someone replaced it"
         ));
     }
+    // Once the password is being reset, whatever the cluster is at belongs to that.
+    let phase = if password.is_reset { Phase::MasterPassword } else { Phase::Restore };
+    let wait = |phase, progress: String| Decision::Wait(Waiting::of(phase, progress).for_cluster(id));
     match cluster_class(&cluster.status) {
         Class::Failed => return fail(format!("cluster {id} is {}", cluster.status)),
         Class::Deleting => return fail(format!("cluster {id} is being deleted by someone else")),
-        Class::InProgress | Class::Unknown => return wait(format!("cluster {id} is {}", cluster.status)),
+        Class::InProgress | Class::Unknown => return wait(phase, format!("cluster {id} is {}", cluster.status)),
         Class::Settled if cluster.status == "stopped" => return fail(format!("cluster {id} was stopped")),
         Class::Settled => {}
     }
@@ -100,7 +98,11 @@ pub fn decide(
         match instance_class(&instance.status) {
             Class::Failed => return fail(format!("instance {name} is {}", instance.status)),
             Class::Deleting => return fail(format!("instance {name} is being deleted by someone else")),
-            Class::InProgress | Class::Unknown => return wait(format!("instance {name} is {}", instance.status)),
+            Class::InProgress | Class::Unknown => {
+                let progress = format!("instance {name} is {}", instance.status);
+                let names = plan.instances.iter().map(|planned| planned.id.as_str());
+                return Decision::Wait(Waiting::of(Phase::Instances, progress).for_instances(names));
+            }
             Class::Settled if instance.status == "stopped" => return fail(format!("instance {name} was stopped")),
             Class::Settled => {}
         }
@@ -117,13 +119,13 @@ pub fn decide(
             "impaired" => return fail(format!("RDS's secret for the master user of cluster {id} is impaired")),
             _ => {
                 let progress = format!("RDS's secret for the master user of cluster {id} is {status}");
-                return Decision::Wait { seconds: wait::change_seconds(elapsed_seconds), progress };
+                return wait(Phase::MasterPassword, progress);
             }
         }
     }
     if cluster.has_pending_master_password {
         let progress = format!("the master password of cluster {id} is pending");
-        return Decision::Wait { seconds: wait::change_seconds(elapsed_seconds), progress };
+        return wait(Phase::MasterPassword, progress);
     }
     if plan.settings.deletion_protection && !cluster.deletion_protection {
         return Decision::Protect;
@@ -168,9 +170,9 @@ mod tests {
         };
         assert_eq!(next(None, false), Decision::ResetMasterPassword);
         for status in [None, Some("creating"), Some("rotating"), Some("something new")] {
-            assert!(matches!(next(status, true), Decision::Wait { .. }), "{status:?}");
+            assert!(matches!(next(status, true), Decision::Wait(_)), "{status:?}");
         }
-        assert!(matches!(next(Some("creating"), false), Decision::Wait { .. }), "asked by an earlier try");
+        assert!(matches!(next(Some("creating"), false), Decision::Wait(_)), "asked by an earlier try");
         assert_eq!(next(Some("active"), true), Decision::TryLogin);
         assert!(matches!(next(Some("impaired"), true), Decision::Fail(failure) if failure.what.contains("impaired")));
     }
@@ -179,7 +181,7 @@ mod tests {
     fn cluster_instances_password_login_in_this_order() {
         let mut cluster = fixtures::restored();
         cluster.status = "creating".into();
-        assert!(matches!(next(Some(&cluster), &[], false), Decision::Wait { .. }));
+        assert!(matches!(next(Some(&cluster), &[], false), Decision::Wait(_)));
         cluster.status = "available".into();
         assert!(matches!(next(Some(&cluster), &[], false), Decision::CreateInstances(list) if list.len() == 2));
         let mut instances = vec![fixtures::instance("staging-1")];
@@ -188,12 +190,12 @@ mod tests {
         );
         instances.push(Instance { status: "creating".into(), ..fixtures::instance("staging-2") });
         assert!(
-            matches!(next(Some(&cluster), &instances, false), Decision::Wait { progress, .. } if progress.contains("staging-2"))
+            matches!(next(Some(&cluster), &instances, false), Decision::Wait(waiting) if waiting.progress.contains("staging-2"))
         );
         instances[1].status = "available".into();
         assert_eq!(next(Some(&cluster), &instances, false), Decision::ResetMasterPassword);
         cluster.has_pending_master_password = true;
-        assert!(matches!(next(Some(&cluster), &instances, true), Decision::Wait { .. }));
+        assert!(matches!(next(Some(&cluster), &instances, true), Decision::Wait(_)));
         cluster.has_pending_master_password = false;
         assert_eq!(next(Some(&cluster), &instances, true), Decision::TryLogin);
     }
@@ -209,7 +211,7 @@ mod tests {
         assert!(
             matches!(next(Some(&fixtures::restored()), &instances, false), Decision::Fail(failure) if failure.what.contains("incompatible-network"))
         );
-        assert!(matches!(next(None, &[], false), Decision::Wait { .. }), "just made, not visible yet");
+        assert!(matches!(next(None, &[], false), Decision::Wait(_)), "just made, not visible yet");
         let password = Password { is_managed: false, is_reset: false };
         let late = decide(&fixtures::plan(), None, &[], &fixtures::operation_id(), password, wait::VISIBLE_SECONDS);
         assert!(matches!(late, Decision::Fail(_)));

@@ -4,9 +4,9 @@ use crate::cloud::{Cluster, Instance};
 use crate::failure::{ErrorName, Failure};
 use crate::guards::{self, Refusal};
 use crate::ids::OperationId;
+use crate::phase::{Phase, Waiting};
 use crate::sabotage::Sabotage;
 use crate::status::{Class, cluster as cluster_class, instance as instance_class};
-use crate::wait;
 
 /// The next move. Each is made right after the observation that it rests on.
 #[derive(Debug, PartialEq)]
@@ -22,12 +22,7 @@ pub enum Decision {
     /// Delete the cluster.
     DeleteCluster,
     /// RDS is at it.
-    Wait {
-        /// Until the next look.
-        seconds: u64,
-        /// For people.
-        progress: String,
-    },
+    Wait(Waiting),
     /// A guard refuses.
     Refuse(Failure),
 }
@@ -49,8 +44,6 @@ pub struct Facts<'a> {
     pub deletion_called: bool,
     /// Whether the final snapshot exists; after `deletion_called` it is that call's.
     pub final_snapshot_exists: bool,
-    /// Since the step's first invocation.
-    pub elapsed_seconds: u64,
 }
 
 /// Decides by the cluster and its instances as they stand.
@@ -60,14 +53,15 @@ pub fn decide(target: Option<&Cluster>, instances: &[Instance], facts: &Facts<'_
         return Decision::AlreadyRestored;
     }
     let id = &target.id;
-    let wait = |progress: String| Decision::Wait { seconds: wait::cluster_seconds(facts.elapsed_seconds), progress };
+    let deletion = |progress: String| Decision::Wait(Waiting::of(Phase::Deletion, progress).for_cluster(id));
+    let settling = |progress: String| Decision::Wait(Waiting::of(Phase::Settling, progress));
     if facts.deletion_called && facts.final_snapshot_exists {
-        return wait(format!("cluster {id} is {}, its final snapshot is being made", target.status));
+        return deletion(format!("cluster {id} is {}, its final snapshot is being made", target.status));
     }
     // Once RDS deletes it, a guard could only refuse what cannot be undone, for instance because the final snapshot
     // now exists.
     if cluster_class(&target.status) == Class::Deleting {
-        return wait(format!("cluster {id} is deleting"));
+        return deletion(format!("cluster {id} is deleting"));
     }
     let left = if facts.begun {
         format!(
@@ -84,13 +78,13 @@ pub fn decide(target: Option<&Cluster>, instances: &[Instance], facts: &Facts<'_
         return Decision::Refuse(failure.clone().left(left));
     }
     match cluster_class(&target.status) {
-        Class::InProgress | Class::Unknown => return wait(format!("cluster {id} is {}", target.status)),
+        Class::InProgress | Class::Unknown => return settling(format!("cluster {id} is {}", target.status)),
         // A cluster that RDS gave up on can still be deleted.
         Class::Settled | Class::Failed | Class::Deleting => {}
     }
     let busy = |known: &&Instance| matches!(instance_class(&known.status), Class::InProgress | Class::Unknown);
     if let Some(instance) = instances.iter().find(busy) {
-        return wait(format!("instance {} is {}", instance.id, instance.status));
+        return settling(format!("instance {} is {}", instance.id, instance.status));
     }
     if target.deletion_protection {
         return Decision::TurnOffProtection;
@@ -127,7 +121,6 @@ mod tests {
                 begun: false,
                 deletion_called: false,
                 final_snapshot_exists: false,
-                elapsed_seconds: 0,
             },
         )
     }
@@ -141,7 +134,6 @@ mod tests {
             begun: false,
             deletion_called: false,
             final_snapshot_exists: false,
-            elapsed_seconds: 0,
         };
         decide(target, instances, &facts)
     }
@@ -158,7 +150,7 @@ mod tests {
         instances[0].status = "deleting".into();
         assert_eq!(next(Some(&target), &instances), Decision::DeleteCluster);
         target.status = "deleting".into();
-        assert!(matches!(next(Some(&target), &[]), Decision::Wait { .. }));
+        assert!(matches!(next(Some(&target), &[]), Decision::Wait(_)));
         assert_eq!(next(None, &[]), Decision::Gone);
     }
 
@@ -166,7 +158,7 @@ mod tests {
     fn a_cluster_at_work_is_waited_for() {
         for status in ["modifying", "backing-up", "never-heard-of"] {
             let target = Cluster { status: status.into(), ..cluster("staging") };
-            assert!(matches!(next(Some(&target), &[]), Decision::Wait { progress, .. } if progress.contains(status)));
+            assert!(matches!(next(Some(&target), &[]), Decision::Wait(waiting) if waiting.progress.contains(status)));
         }
     }
 
@@ -183,7 +175,7 @@ mod tests {
             matches!(with(&target, &refusals, None), Decision::Refuse(failure) if failure.to_string().contains("was not touched"))
         );
         target.status = "deleting".into();
-        assert!(matches!(with(&target, &refusals, None), Decision::Wait { .. }));
+        assert!(matches!(with(&target, &refusals, None), Decision::Wait(_)));
     }
 
     #[test]
@@ -198,7 +190,7 @@ mod tests {
     fn a_busy_instance_is_waited_for_before_anything_is_taken_away() {
         let busy = Instance { status: "modifying".into(), ..instance("staging-2") };
         let decision = next(Some(&cluster("staging")), &[instance("staging-1"), busy]);
-        assert!(matches!(decision, Decision::Wait { progress, .. } if progress.contains("staging-2")));
+        assert!(matches!(decision, Decision::Wait(waiting) if waiting.progress.contains("staging-2")));
     }
 
     #[test]
@@ -211,9 +203,8 @@ mod tests {
             begun: true,
             deletion_called: true,
             final_snapshot_exists: true,
-            elapsed_seconds: 0,
         };
         let target = Cluster { status: "backing-up".into(), ..cluster("staging") };
-        assert!(matches!(decide(Some(&target), &[], &facts), Decision::Wait { .. }));
+        assert!(matches!(decide(Some(&target), &[], &facts), Decision::Wait(_)));
     }
 }

@@ -135,6 +135,7 @@ pub(crate) fn plan() -> Plan {
         settings: ClusterSettings::default(),
         instances: vec![planned(1), planned(2)],
         tags: BTreeMap::new(),
+        expected: BTreeMap::new(),
         summary: vec![],
     }
 }

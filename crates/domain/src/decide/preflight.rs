@@ -6,11 +6,13 @@ use crate::failure::{ErrorName, Failure};
 use crate::guards::{self, Blueprint, Ground};
 use crate::ids::{OperationId, SnapshotId};
 use crate::naming;
+use crate::phase::{Expected, Phase};
 use crate::plan::{self, Base, ClusterSettings, CopyPlan, Plan, PlannedInstance, Replaces, SnapshotRef};
 use crate::request::{InstanceSpec, Request, SnapshotSelector};
 use crate::roles::{Access, Privilege, unfit};
 use crate::status;
 use crate::timestamp;
+use std::collections::BTreeMap;
 
 /// What preflight saw.
 #[derive(Debug, Clone, Default)]
@@ -21,6 +23,8 @@ pub struct Observed {
     pub target: Option<Cluster>,
     /// What settings come from that the request does not give.
     pub base: Base,
+    /// How long RDS took when this source was restored before.
+    pub expected: BTreeMap<Phase, Expected>,
     /// The target's instances, and any other instance that bears a name we will need.
     pub instances: Vec<Instance>,
     /// The global cluster that the target is a member of.
@@ -434,6 +438,7 @@ fn planned(request: &Request, observed: &Observed, snapshot: &Snapshot, operatio
         settings,
         instances: instances_to_create(request, base),
         tags: plan::merge_tags(&request.tags, base),
+        expected: observed.expected.clone(),
         summary: vec![],
     };
     plan.summary = summary(request, &plan);

@@ -26,13 +26,32 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
+/// A function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Function {
+    /// That of a step.
+    Step(Step),
+    /// The one that ends waits.
+    Wake,
+}
+
+impl Function {
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Step(step) => step.as_str(),
+            Self::Wake => "wake",
+        }
+    }
+}
+
 /// One invocation of a function.
 #[derive(Debug)]
 pub struct Invocation {
     /// Counts all invocations of the simulation.
     pub number: u32,
     /// Which function.
-    pub step: Step,
+    pub function: Function,
     /// The operation that it works for.
     pub operation_id: String,
     /// The execution that invoked it.
@@ -236,7 +255,7 @@ pub(super) fn write_down(
     if world.lines.is_none() {
         return;
     }
-    let who = caller.map_or("?".to_owned(), |caller| caller.step.to_string());
+    let who = caller.map_or("?".to_owned(), |caller| caller.function.as_str().to_owned());
     let name = call.name();
     let mut text = format!("{name} {} -> {brief}", call.resource());
     if let Some(after) = after {

@@ -4,6 +4,7 @@
 mod connector;
 mod database;
 mod dynamodb;
+pub mod events;
 mod expression;
 pub mod lean;
 pub mod model;
@@ -13,7 +14,7 @@ mod roles;
 mod services;
 pub mod wire;
 
-pub use connector::{Cloud, Invocation, as_caller};
+pub use connector::{Cloud, Function, Invocation, as_caller};
 pub use rds::ENGINE;
 pub use roles::Roles;
 
@@ -147,6 +148,9 @@ pub struct World {
     pub log: Vec<(String, String, String)>,
     /// Who calls right now.
     caller: Option<Arc<Invocation>>,
+    /// How events get to their waits.
+    pub delivery: events::Delivery,
+    post: events::Post,
     serials: u64,
     due: BTreeMap<(u64, u64), Later>,
     before: BTreeMap<(String, Kind, String), (u64, Before)>,
@@ -191,6 +195,8 @@ impl World {
             states: BTreeMap::new(),
             log: vec![],
             caller: None,
+            delivery: events::Delivery::default(),
+            post: events::Post::of_seed(seed),
             serials: 0,
             due: BTreeMap::new(),
             before: BTreeMap::new(),

@@ -516,6 +516,7 @@ pub(super) fn happen(world: &mut World, due: Due, region: &str, id: &str, serial
                 cluster.status = text.into();
                 cluster.accepts_from_us = accepts;
                 world.note(&format!("cluster {id} is {text}"));
+                world.tell_event(region, "cluster", id);
             }
         }
         Due::InstanceReady => {
@@ -523,16 +524,18 @@ pub(super) fn happen(world: &mut World, due: Due, region: &str, id: &str, serial
             if let Some(instance) = found.filter(|instance| instance.status == "creating") {
                 instance.status = text.into();
                 world.note(&format!("instance {id} is {text}"));
+                world.tell_event(region, "db", id);
             }
         }
         Due::InstanceGone => {
-            let region = world.region_mut(region);
-            if region.instances.get(id).is_some_and(|instance| instance.serial == serial) {
-                region.instances.remove(id);
-                for cluster in region.clusters.values_mut() {
+            let place = world.region_mut(region);
+            if place.instances.get(id).is_some_and(|instance| instance.serial == serial) {
+                place.instances.remove(id);
+                for cluster in place.clusters.values_mut() {
                     cluster.members.retain(|member| member != id);
                 }
                 world.note(&format!("instance {id} is gone"));
+                world.tell_event(region, "db", id);
             }
         }
         Due::ClusterGone => {
@@ -542,6 +545,7 @@ pub(super) fn happen(world: &mut World, due: Due, region: &str, id: &str, serial
                 Some(0) => {
                     world.region_mut(region).clusters.remove(id);
                     world.note(&format!("cluster {id} is gone"));
+                    world.tell_event(region, "cluster", id);
                 }
                 Some(_) => world.later(5 * SECOND, due, region, id, serial, text),
             }
@@ -560,6 +564,7 @@ pub(super) fn happen(world: &mut World, due: Due, region: &str, id: &str, serial
                     cluster.status = "available".into();
                 }
                 world.note(&format!("the master password of cluster {id} is changed"));
+                world.tell_event(region, "cluster", id);
             }
         }
         Due::Settled => {

@@ -42,6 +42,13 @@ pub(super) fn answer(world: &mut World, call: &Call) -> Result<Reply, Fault> {
                 None => fault("ExecutionDoesNotExist", format!("Execution Does Not Exist: '{arn}'")),
             }
         }
+        ("states", "SendTaskSuccess") => {
+            match world.answer_token(call.json["taskToken"].as_str().unwrap_or_default()) {
+                Some(true) => Ok(Reply::new("{}".into(), "woken")),
+                Some(false) => fault("TaskTimedOut", "Task Timed Out: 'Provided task does not exist anymore'"),
+                None => fault("InvalidToken", "Invalid Token: 'Invalid token'"),
+            }
+        }
         ("sns", "Publish") => publish(world, call),
         ("ec2", "DescribeSecurityGroups") => Ok(security_groups(world, call)),
         ("s3", "ListBucket") => Ok(objects(world, call)),

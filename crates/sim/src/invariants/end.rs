@@ -25,6 +25,8 @@ pub struct Verdict {
     pub events: u64,
     /// When it ended, in microseconds.
     pub ended_us: u64,
+    /// When it began, in virtual microseconds.
+    pub began_us: u64,
 }
 
 /// Judges an execution right after its end.

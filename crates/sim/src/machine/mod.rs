@@ -40,13 +40,24 @@ pub struct Task {
     /// Whether the output is the function's answer (`OutputPath` of `$.Payload`) or the input (`ResultPath` of null).
     pub keeps_input: bool,
     /// `TimeoutSeconds`
-    pub timeout_seconds: u64,
+    pub timeout: Timeout,
+    /// Whether it waits for somebody to answer with its token, after the function has.
+    pub waits_for_token: bool,
     /// `Retry`
     pub retriers: Vec<Retrier>,
     /// `Catch`
     pub catchers: Vec<Catcher>,
     /// `Next`
     pub next: String,
+}
+
+/// How long a task may take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Timeout {
+    /// `TimeoutSeconds`
+    Seconds(u64),
+    /// `TimeoutSecondsPath`: a top-level field.
+    Path(String),
 }
 
 /// One of `Choices`.
@@ -226,7 +237,11 @@ fn state_of(name: &str, value: &Value) -> Result<State, String> {
 }
 
 fn task_of(reader: &mut Reader<'_>) -> Result<Task, String> {
-    reader.only("Resource", &"arn:aws:states:::lambda:invoke".into())?;
+    let waits_for_token = match reader.text("Resource")?.as_str() {
+        "arn:aws:states:::lambda:invoke" => false,
+        "arn:aws:states:::lambda:invoke.waitForTaskToken" => true,
+        other => return Err(format!("{}: the walker does not know Resource {other}", reader.place)),
+    };
     let parameters = reader.need("Parameters")?;
     let mut inner = Reader::of(format!("{}: Parameters", reader.place), &parameters)?;
     let function = inner.text("FunctionName")?;
@@ -256,8 +271,12 @@ fn task_of(reader: &mut Reader<'_>) -> Result<Task, String> {
         let read = Catcher { errors: errors(&mut catcher)?, field, next: catcher.text("Next")? };
         catchers.push(catcher.end(read)?);
     }
-    let (timeout_seconds, next) = (reader.whole_number("TimeoutSeconds")?, reader.text("Next")?);
-    Ok(Task { function, payload, keeps_input, timeout_seconds, retriers, catchers, next })
+    let timeout = match reader.take("TimeoutSecondsPath") {
+        Some(field) => Timeout::Path(path(field.as_str().unwrap_or_default())?),
+        None => Timeout::Seconds(reader.whole_number("TimeoutSeconds")?),
+    };
+    let next = reader.text("Next")?;
+    Ok(Task { function, payload, keeps_input, timeout, waits_for_token, retriers, catchers, next })
 }
 
 fn retrier_of(place: &str, value: &Value) -> Result<Retrier, String> {

@@ -1,6 +1,6 @@
 //! One execution's walk through the definition, as Step Functions makes it.
 
-use super::{Catcher, Machine, Retrier, State, Task};
+use super::{Catcher, Machine, Retrier, State, Task, Timeout};
 use crate::time::{SECOND, Time};
 use serde_json::{Map, Value, json};
 use std::future::{Future, poll_fn};
@@ -59,6 +59,12 @@ pub trait Host {
     fn wait_us(&self, _state: &str, asked: u64) -> u64 {
         asked * SECOND
     }
+    /// Whether events may end a wait.
+    fn takes_events(&self) -> bool;
+    /// A token for a task that waits for one.
+    fn task_token(&self) -> String;
+    /// Waits until somebody answers with the token, or this moment; answers whether somebody did.
+    fn answered<'h>(&'h self, token: &'h str, until_us: u64) -> Pin<Box<dyn Future<Output = bool> + 'h>>;
     /// Whether a person has stopped the execution.
     fn is_stopped(&self) -> bool;
     /// The time.
@@ -152,11 +158,17 @@ async fn perform(
 ) -> Result<(String, Value), Ended> {
     let mut attempts = vec![0; task.retriers.len()];
     loop {
-        let payload =
-            fill(&task.payload, input, execution).map_err(|error| Ended::Broken(format!("{name}: {error}")))?;
-        host.told(name, "");
-        *events += 3;
-        let (error, cause) = match in_time(task, host, payload).await {
+        let broken = |error| Ended::Broken(format!("{name}: {error}"));
+        let seconds = task.timeout.seconds(input).map_err(broken)?;
+        let result = if task.waits_for_token {
+            wait_for_token(task, name, host, execution, input, seconds, events).await.map_err(broken)?
+        } else {
+            let payload = fill(&task.payload, input, execution, None).map_err(broken)?;
+            host.told(name, "");
+            *events += 3;
+            in_time(task, host, payload, host.time().now_us() + seconds * SECOND).await
+        };
+        let (error, cause) = match result {
             Ok(answer) if task.keeps_input => {
                 let _ = answer;
                 return Ok((task.next.clone(), input.clone()));
@@ -190,9 +202,49 @@ async fn perform(
     }
 }
 
-async fn in_time(task: &Task, host: &impl Host, payload: Value) -> Result<Value, TaskError> {
+/// Hands the token out, and waits for its answer until the task's time is up.
+async fn wait_for_token(
+    task: &Task,
+    name: &str,
+    host: &impl Host,
+    execution: &Execution,
+    input: &Value,
+    seconds: u64,
+    events: &mut u64,
+) -> Result<Result<Value, TaskError>, String> {
+    let wait_us = host.wait_us(name, seconds);
+    host.told(name, &format!("{} s", wait_us / SECOND));
+    let timed_out = Err(("States.Timeout".to_owned(), String::new()));
+    if !host.takes_events() {
+        host.time().sleep_us(wait_us).await;
+        return Ok(timed_out);
+    }
+    *events += 4;
+    let until_us = host.time().now_us() + wait_us;
+    let token = host.task_token();
+    let payload = fill(&task.payload, input, execution, Some(&token))?;
+    if let Err(error) = in_time(task, host, payload, until_us).await {
+        return Ok(Err(error));
+    }
+    let is_answered = host.answered(&token, until_us).await;
+    Ok(if is_answered { Ok(json!({})) } else { timed_out })
+}
+
+impl Timeout {
+    fn seconds(&self, input: &Value) -> Result<u64, String> {
+        match self {
+            Self::Seconds(seconds) => Ok(*seconds),
+            Self::Path(field) => match input.get(field).and_then(Value::as_u64) {
+                Some(seconds @ 1..) => Ok(seconds),
+                _ => Err(format!("{field} is no number of seconds above 0")),
+            },
+        }
+    }
+}
+
+async fn in_time(task: &Task, host: &impl Host, payload: Value, until_us: u64) -> Result<Value, TaskError> {
     let mut work = host.invoke(&task.function, payload);
-    let mut timeout = pin!(host.time().sleep_us(task.timeout_seconds * SECOND));
+    let mut timeout = pin!(host.time().sleep_us(until_us.saturating_sub(host.time().now_us())));
     poll_fn(|context| {
         if let Poll::Ready(result) = work.as_mut().poll(context) {
             return Poll::Ready(result);
@@ -214,18 +266,19 @@ fn delay_us(retrier: &Retrier, attempts: u64, share: f64) -> u64 {
 }
 
 /// A template with its paths filled in.
-fn fill(template: &Value, input: &Value, execution: &Execution) -> Result<Value, String> {
+fn fill(template: &Value, input: &Value, execution: &Execution, token: Option<&str>) -> Result<Value, String> {
     let Some(fields) = template.as_object() else { return Ok(template.clone()) };
     let mut filled = Map::new();
     for (name, value) in fields {
         match name.strip_suffix(".$") {
-            None => drop(filled.insert(name.clone(), fill(value, input, execution)?)),
+            None => drop(filled.insert(name.clone(), fill(value, input, execution, token)?)),
             Some(name) => {
                 let value = match value.as_str().unwrap_or_default() {
                     "$" => input.clone(),
                     "$$.Execution.Input" => execution.input.clone(),
                     "$$.Execution.Id" => execution.arn.clone().into(),
                     "$$.Execution.Name" => execution.name.clone().into(),
+                    "$$.Task.Token" => token.ok_or("only a task that waits for its token has one")?.into(),
                     path => {
                         let field = super::path(path)?;
                         input.get(&field).cloned().ok_or(format!("there is no {path} in the input"))?

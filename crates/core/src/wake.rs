@@ -1,0 +1,71 @@
+//! Task tokens of waits that an event of RDS may end, in the state table: an item for each resource that is waited for.
+//! A later wait for the same resource takes the item's place.
+
+use crate::aws::aws_error;
+use crate::error::StepError;
+use crate::store::{Store, read};
+use aurora_restore_domain::Instant;
+use aurora_restore_domain::failure::{ErrorName, Failure};
+use aws_sdk_dynamodb::types::AttributeValue;
+use serde::{Deserialize, Serialize};
+
+/// How long a token stays after its wait's last moment, in seconds. Step Functions does not care for old ones.
+const KEPT_SECONDS: i64 = 24 * 3600;
+
+/// A wait for a resource.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wait {
+    /// Partition key: `wake#cluster:staging`.
+    pub operation_id: String,
+    /// Whose wait it is.
+    pub waiting_operation: String,
+    /// Answers the waiting task of the state machine.
+    pub task_token: String,
+    /// TTL, epoch seconds.
+    pub expires_at: i64,
+}
+
+impl Store {
+    /// Keeps the token of `operation`'s wait of `wait_seconds` for `resource` (the last part of an ARN).
+    ///
+    /// # Errors
+    /// What DynamoDB says.
+    pub async fn keep_wait(
+        &self,
+        resource: &str,
+        operation: &str,
+        task_token: &str,
+        wait_seconds: u64,
+        now: Instant,
+    ) -> Result<(), StepError> {
+        let key = key(resource);
+        let wait = Wait {
+            operation_id: key.clone(),
+            waiting_operation: operation.to_owned(),
+            task_token: task_token.to_owned(),
+            expires_at: now.unix_timestamp() + i64::try_from(wait_seconds).unwrap_or(0) + KEPT_SECONDS,
+        };
+        let item = serde_dynamo::to_item(&wait).map_err(|error| {
+            StepError::caused_by(Failure::new(ErrorName::Internal, format!("item {key} cannot be written")), error)
+        })?;
+        let call = self.client.put_item().table_name(&self.table).set_item(Some(item));
+        call.send().await.map_err(|error| aws_error("dynamodb:PutItem", self.item(&key), error))?;
+        Ok(())
+    }
+
+    /// The last wait for `resource`, which may be over.
+    ///
+    /// # Errors
+    /// What DynamoDB says.
+    pub async fn wait_for(&self, resource: &str) -> Result<Option<Wait>, StepError> {
+        let key = key(resource);
+        let call = self.client.get_item().table_name(&self.table).consistent_read(true);
+        let call = call.key("operation_id", AttributeValue::S(key.clone()));
+        let answer = call.send().await.map_err(|error| aws_error("dynamodb:GetItem", self.item(&key), error))?;
+        answer.item.map(|item| read(item, &key)).transpose()
+    }
+}
+
+fn key(resource: &str) -> String {
+    format!("wake#{resource}")
+}
