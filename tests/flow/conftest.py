@@ -17,7 +17,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "local"))
 
-from functions import STEPS  # noqa: E402
+from functions import FUNCTIONS  # noqa: E402
 from seed import seed  # noqa: E402
 from stack import Stack  # noqa: E402
 from world import World  # noqa: E402
@@ -73,7 +73,7 @@ def pytest_runtest_makereport(item, call):
     report = yield
     if report.when == "call" and report.failed and "stack" in item.funcargs:
         stack = item.funcargs["stack"]
-        for step in STEPS:
+        for step in FUNCTIONS:
             lines = stack.log(step).splitlines()[-15:]
             if lines:
                 report.sections.append((f"log of {step}", "\n".join(lines)))

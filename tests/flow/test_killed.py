@@ -4,7 +4,7 @@ import collections
 
 import checks
 import whole
-from functions import STEPS
+from functions import FUNCTIONS
 
 OPERATION = "night-5"
 
@@ -59,7 +59,7 @@ def test_the_plug_pulled_five_times(world):
         arn = world.start({"operation_id": OPERATION}, name=f"plug-{number}")
         checks.wait_for(lambda: has_happened(world))
         world.stack.client("stepfunctions").stop_execution(executionArn=arn)
-        for step in STEPS:
+        for step in FUNCTIONS:
             world.stack.kill_function(step)
         # The emulator may tell the function's death as the end of an execution that is being stopped; AWS says ABORTED.
         assert world.wait(arn).status in ("ABORTED", "FAILED")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import checks
 import pytest
-from functions import STEPS
+from functions import FUNCTIONS, STEPS
 
 VERIFIER = re.compile(r"SCRAM-SHA-256\$\d+:|md5[0-9a-f]{32}\b")
 
@@ -77,7 +77,7 @@ def test_the_search_finds_what_is_planted(world, tmp_path):
     try:
         found = {where for where, _ in leaks(places(world, []), [password])}
         assert {"table aurora-restore-state", "log planted.log", "log verifier.log"} <= found
-        assert len([where for where in found if where.startswith("process ")]) == len(STEPS)
+        assert len([where for where in found if where.startswith("process ")]) == len(FUNCTIONS)
     finally:
         for name in ("planted.log", "verifier.log"):
             (world.stack.run_dir / "logs" / name).unlink()

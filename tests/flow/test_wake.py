@@ -25,7 +25,7 @@ def ends_of_waits(run):
 
 def test_events_end_the_waits(world):
     """Where a look may be a minute away, the next one comes a moment after RDS is done: four waits, four events."""
-    world.stack.functions({"MAX_WAIT_SECONDS": "60"})
+    world.stack.functions({**world.seeded.environment, "MAX_WAIT_SECONDS": "60"})
     world.stack.rds(pace=PACE)
     run = world.run()
     assert run.status == "SUCCEEDED", run.cause

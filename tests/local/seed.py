@@ -200,10 +200,10 @@ def make_target(stack, made, name, tags, protected):
 def make_machine(stack, made, definition):
     if not definition.exists():
         return  # nothing to run yet; the steps can still be called one by one
-    from functions import STEPS
+    from functions import FUNCTIONS
 
     text = definition.read_text()
-    for step in STEPS:
+    for step in FUNCTIONS:
         name = "".join(word.capitalize() for word in step.split("-"))
         text = text.replace(f"${{{name}FunctionArn}}", f"arn:aws:lambda:{made.target_region}:{ACCOUNT}:function:{step}")
     states = stack.client("stepfunctions", made.target_region)

@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from functions import STEPS  # noqa: E402
+from functions import FUNCTIONS  # noqa: E402
 from postgres import PRODUCTION_LOGINS  # noqa: E402
 from seed import seed  # noqa: E402
 from stack import Stack  # noqa: E402
@@ -38,7 +38,7 @@ while True:
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory):
     bin_dir = tmp_path_factory.mktemp("bin")
-    for step in STEPS:
+    for step in FUNCTIONS:
         (bin_dir / step).write_text(STAND_IN)
         (bin_dir / step).chmod(0o755)
     with Stack(bin_dir=bin_dir) as running:
@@ -48,7 +48,7 @@ def stack(tmp_path_factory):
 def test_packaged_functions_run_from_where_sam_puts_them(tmp_path):
     """ARTEFACTS: these programs and no others answer, and one that was not packaged is named."""
     (tmp_path / "template.yaml").touch()
-    for step in STEPS:
+    for step in FUNCTIONS:
         (tmp_path / step).write_text("#!/bin/sh\nexit 1\n")  # what cargo's layout would offer
         (tmp_path / step).chmod(0o755)
         folder = tmp_path / ("".join(word.capitalize() for word in step.split("-")) + "Function")

@@ -6,7 +6,7 @@ import time
 import uuid
 from decimal import Decimal
 
-from functions import STEPS
+from functions import FUNCTIONS
 from postgres import PRODUCTION_LOGINS
 from seed import AUDIT_TABLE, STATE_TABLE, TARGET_CLUSTER
 
@@ -183,7 +183,7 @@ class World:
         return sent
 
     def logs(self, step=None):
-        return "".join(self.stack.log(name) for name in ([step] if step else STEPS))
+        return "".join(self.stack.log(name) for name in ([step] if step else FUNCTIONS))
 
     # RDS
 

@@ -62,10 +62,15 @@ async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, St
 async fn observe(context: &Context, request: &Request) -> Result<(Option<Cluster>, Vec<Instance>), StepError> {
     let target = context.rds.cluster(&request.target_cluster_id).await?;
     let instances = match &target {
-        Some(_) => context.rds.instances_of(&request.target_cluster_id).await?,
-        None => vec![],
+        Some(target) if !is_going(target) => context.rds.instances_of(&request.target_cluster_id).await?,
+        Some(_) | None => vec![],
     };
     Ok((target, instances))
+}
+
+/// Whether RDS deletes it: nothing is left to decide or to guard.
+fn is_going(target: &Cluster) -> bool {
+    cluster_class(&target.status) == Class::Deleting
 }
 
 /// Looks at everything that the guards ask for, every time: the world moves between two moves.
@@ -84,23 +89,21 @@ async fn next_move(
     let deletion_called = replaced.zip(target).is_some_and(|(replaced, target)| {
         replaced.deletion_called_at.is_some() && replaced.resource_id == target.resource_id
     });
-    if let Some(target) = target.filter(|target| !target.belongs_to(&operation.operation_id)) {
+    let guarded = |target: &&Cluster| !target.belongs_to(&operation.operation_id) && !is_going(target);
+    if let Some(target) = target.filter(guarded) {
         final_snapshot_exists = match &plan.final_snapshot_id {
             Some(id) => context.rds.snapshot(id.as_str()).await?.is_some(),
             None => false,
         };
-        // While RDS deletes it there is nothing left to guard.
-        if cluster_class(&target.status) != Class::Deleting {
-            refusals = guard(context, request, plan, target, final_snapshot_exists, replaced.is_some()).await?;
-            let wanted = operation.copy.as_ref().map_or(plan.snapshot.id.as_str(), |copy| copy.snapshot_id.as_str());
-            let snapshot = context.rds.snapshot(wanted).await?;
-            unusable = usable_snapshot(plan, snapshot.as_ref(), &operation.operation_id).err();
-            // A cluster that could not be put back is not taken away.
-            if replaced.is_none() {
-                let (doubts, key) = ground::doubts(context, plan).await?;
-                refusals.extend(doubts);
-                unusable = unusable.or(key);
-            }
+        refusals = guard(context, request, plan, target, final_snapshot_exists, replaced.is_some()).await?;
+        let wanted = operation.copy.as_ref().map_or(plan.snapshot.id.as_str(), |copy| copy.snapshot_id.as_str());
+        let snapshot = context.rds.snapshot(wanted).await?;
+        unusable = usable_snapshot(plan, snapshot.as_ref(), &operation.operation_id).err();
+        // A cluster that could not be put back is not taken away.
+        if replaced.is_none() {
+            let (doubts, key) = ground::doubts(context, plan).await?;
+            refusals.extend(doubts);
+            unusable = unusable.or(key);
         }
     }
     let facts = Facts {
