@@ -15,6 +15,7 @@ use aurora_restore_domain::lock::Lock;
 use aurora_restore_domain::operation::Operation;
 use aurora_restore_domain::sabotage::Sabotage;
 use aws_config::SdkConfig;
+use aws_smithy_async::rt::sleep::AsyncSleep;
 use serde_json::{Value, json};
 use std::any::Any;
 use std::sync::{Arc, OnceLock};
@@ -100,6 +101,13 @@ impl Context {
     /// Where outcomes are told.
     pub fn topic(&self) -> &Topic {
         self.topic.get_or_init(|| Topic::new(&self.sdk))
+    }
+
+    /// Waits, by the SDK's time.
+    pub async fn pause(&self, seconds: u64) {
+        if let Some(sleep) = self.sdk.sleep_impl().filter(|_| seconds > 0) {
+            sleep.sleep(std::time::Duration::from_secs(seconds)).await;
+        }
     }
 
     /// Puts `stand_in` in the place of the restored database, for simulations. Only the steps know what it can be.

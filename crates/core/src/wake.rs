@@ -4,8 +4,9 @@
 use crate::aws::aws_error;
 use crate::error::StepError;
 use crate::store::{Store, read};
-use aurora_restore_domain::Instant;
 use aurora_restore_domain::failure::{ErrorName, Failure};
+use aurora_restore_domain::wait::LEAST_SECONDS;
+use aurora_restore_domain::{Instant, parse_timestamp, seconds_between, timestamp};
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde::{Deserialize, Serialize};
 
@@ -21,8 +22,18 @@ pub struct Wait {
     pub waiting_operation: String,
     /// Answers the waiting task of the state machine.
     pub task_token: String,
+    /// Since when, RFC 3339.
+    pub began_at: String,
     /// TTL, epoch seconds.
     pub expires_at: i64,
+}
+
+impl Wait {
+    /// How many seconds are left until it may end: a look right after a call may see the world before that call.
+    pub fn seconds_too_early(&self, now: Instant) -> u64 {
+        let elapsed = parse_timestamp(&self.began_at).map_or(0, |began| seconds_between(began, now));
+        LEAST_SECONDS.saturating_sub(elapsed)
+    }
 }
 
 impl Store {
@@ -43,6 +54,7 @@ impl Store {
             operation_id: key.clone(),
             waiting_operation: operation.to_owned(),
             task_token: task_token.to_owned(),
+            began_at: timestamp(now),
             expires_at: now.unix_timestamp() + i64::try_from(wait_seconds).unwrap_or(0) + KEPT_SECONDS,
         };
         let item = serde_dynamo::to_item(&wait).map_err(|error| {

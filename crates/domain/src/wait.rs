@@ -4,7 +4,7 @@
 use crate::phase::{Expected, Phase};
 
 /// The least wait: an RDS call a few seconds after the last one tells nothing new.
-const LEAST_SECONDS: u64 = 5;
+pub const LEAST_SECONDS: u64 = 5;
 
 /// The longest wait for what took as long before: this time it may be over sooner.
 const MOST_SECONDS: u64 = 480;

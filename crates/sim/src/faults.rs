@@ -2,6 +2,7 @@
 
 use crate::cloud::wire::{Call, Fault};
 use crate::cloud::{Invocation, World};
+use crate::time::SECOND;
 use aurora_restore_domain::failure::ErrorName;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -222,6 +223,9 @@ pub fn arrive(world: &mut World, call: &Call, caller: Option<&Arc<Invocation>>) 
     let name = call.name();
     if world.scene.keeps_log {
         world.log.push((step.clone(), name.clone(), call.resource()));
+        if call.service == "rds" {
+            *world.tempo.entry(world.time.now_us() / SECOND).or_default() += 1;
+        }
     }
     let named = named_fault(world, &name);
     let known = world.sticky.iter_mut().find(|known| known.invocation == invocation && known.name == name);

@@ -103,6 +103,9 @@ fn is_copy(tags: &Tags) -> bool {
 
 /// Judges a change that is about to be made.
 pub fn judge(world: &mut World, call: &Call, effect: &Effect<'_>) {
+    if world.scene.is_crowd {
+        return;
+    }
     let Some(caller) = world.caller() else {
         return world.violated(Invariant::Strange, format!("nobody calls {}", call.name()));
     };
@@ -268,6 +271,9 @@ fn once(world: &mut World, operation_id: &str, what: &str) {
 
 /// Judges what people are about to be told.
 pub fn judge_message(world: &mut World, message: &Published) {
+    if world.scene.is_crowd {
+        return;
+    }
     let scene = &world.scene;
     let place = world.regions.get(&scene.target_region);
     let Some(target) = place.and_then(|place| place.clusters.get(&scene.target_id)) else { return };

@@ -6,6 +6,7 @@
 
 mod chaos;
 pub mod cloud;
+pub mod crowd;
 mod driver;
 pub mod faults;
 pub mod invariants;

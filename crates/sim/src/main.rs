@@ -6,8 +6,8 @@
 
 use aurora_restore_sim::run::{simulate_here, spawn};
 use aurora_restore_sim::transcript::in_short;
-use aurora_restore_sim::waits;
 use aurora_restore_sim::{Invariant, Machine, Report, Scenario, Setup, simulate};
+use aurora_restore_sim::{crowd, waits};
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -41,6 +41,18 @@ fn run(arguments: &[String]) -> Result<bool, String> {
     let (mut lag_ms, mut every_call) = (None, false);
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
+        if word == "--crowd" {
+            println!(
+                "{}",
+                crowd::run(
+                    &machine,
+                    waits::SIZES[1],
+                    waits::STRATEGIES[0],
+                    words.next().and_then(|n| n.parse().ok()).unwrap_or(200)
+                )?
+            );
+            return Ok(true);
+        }
         if word == "--waits" {
             println!("{}", waits::table(&machine)?);
             return Ok(true);

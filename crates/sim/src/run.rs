@@ -13,7 +13,7 @@ use crate::transcript::Line;
 use aurora_restore_core::Context;
 #[cfg(feature = "sabotage")]
 use aurora_restore_core::domain::sabotage::Sabotage;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::any::Any;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -49,6 +49,10 @@ pub struct Report {
     pub invocations: u32,
     /// Virtual microseconds from begin to end.
     pub took_us: u64,
+    /// Calls to RDS in the second that had most of them, when calls were wanted.
+    pub peak_rds_calls: u32,
+    /// Copies that were in progress at once, at the most.
+    pub most_copies: usize,
 }
 
 impl Report {
@@ -66,6 +70,8 @@ impl Report {
             all_calls: 0,
             invocations: 0,
             took_us: 0,
+            peak_rds_calls: 0,
+            most_copies: 0,
         }
     }
 
@@ -141,7 +147,8 @@ fn here(machine: &Machine, setup: &Setup) -> Report {
         Err(failure) => return Report::broken(failure.to_string()),
     };
     let sim = Simulation { background: RefCell::new(vec![]), cloud, contexts, machine, setup };
-    match time.run(sim.with_background(sim.all())) {
+    let work: Task<'_, Report> = if setup.crowd > 0 { Box::pin(sim.crowd()) } else { Box::pin(sim.all()) };
+    match time.run(sim.with_background(work)) {
         Some(report) => report,
         None => {
             sim.cloud.world().violated(Invariant::NeverEnds, "everybody waits for something that never comes");
@@ -151,11 +158,11 @@ fn here(machine: &Machine, setup: &Setup) -> Report {
 }
 
 /// A future that is at work beside the others.
-type Task<T> = Pin<Box<dyn Future<Output = T>>>;
+type Task<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
 pub(crate) struct Simulation<'m> {
     /// Invocations: they go on when the execution that made them is stopped.
-    pub(crate) background: RefCell<Vec<Task<()>>>,
+    pub(crate) background: RefCell<Vec<Task<'static, ()>>>,
     pub(crate) cloud: Cloud,
     pub(crate) contexts: Vec<Arc<Context>>,
     machine: &'m Machine,
@@ -245,6 +252,34 @@ impl Simulation<'_> {
                 Some(_) => return false,
             }
         }
+    }
+
+    /// As many restores as the setup says, each of a target of its own, all at once.
+    async fn crowd(&self) -> Report {
+        let names = scenario::crowd(&mut self.cloud.world(), self.setup.crowd);
+        let sacred = self.cloud.world().scene.sacred.clone();
+        let request = self.cloud.world().scene.request.clone();
+        let restore = |name: String| -> Task<'_, Verdict> {
+            let mut input = request.clone();
+            input["target_cluster_id"] = json!(name);
+            Box::pin(async move { self.execute_with(&name, &name, input).await })
+        };
+        let verdicts = join_all(names.iter().cloned().map(restore).collect()).await;
+        self.settle().await;
+        for (name, verdict) in names.iter().zip(&verdicts) {
+            let mut world = self.cloud.world();
+            let region = world.scene.target_region.clone();
+            let restored = world.region_mut(&region).clusters.get(name).cloned();
+            let is_its = |tags: &BTreeMap<String, String>| tags.get("aurora-restore:operation") == Some(name);
+            if verdict.ended != Ended::Succeeded || !restored.is_some_and(|cluster| is_its(&cluster.tags)) {
+                world.violated(Invariant::FalseSuccess, format!("the restore of {name} ended as {:?}", verdict.ended));
+            }
+        }
+        let now = scenario::sacred(&self.cloud.world());
+        if sacred.iter().any(|(arn, looks)| arn.contains("production") && now.get(arn) != Some(looks)) {
+            self.cloud.world().violated(Invariant::NotOurs, "production is not what it was");
+        }
+        self.report(verdicts, (0, 0))
     }
 
     /// A restore before the one that matters.
@@ -347,11 +382,15 @@ impl Simulation<'_> {
 
     /// Starts an execution and waits for its end.
     async fn execute(&self, name: &str, operation_id: &str, names_operation: bool) -> Verdict {
-        let arn = arn_of(name);
         let mut input = self.cloud.world().scene.request.clone();
         if names_operation {
             input["operation_id"] = json!(operation_id);
         }
+        self.execute_with(name, operation_id, input).await
+    }
+
+    async fn execute_with(&self, name: &str, operation_id: &str, input: Value) -> Verdict {
+        let arn = arn_of(name);
         {
             let mut world = self.cloud.world();
             // A new one does not always find the target as it was.
@@ -393,6 +432,8 @@ impl Simulation<'_> {
             all_calls: world.calls,
             invocations,
             took_us: self.cloud.time.now_us(),
+            peak_rds_calls: world.tempo.values().copied().max().unwrap_or_default(),
+            most_copies: world.most_copies,
         }
     }
 }

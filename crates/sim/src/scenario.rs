@@ -103,6 +103,8 @@ pub struct Scene {
     pub scripts: Vec<String>,
     /// Serial and looks of the target before the run.
     pub target_before: Option<Cluster>,
+    /// Whether there are many targets; what is judged of one target is not judged then.
+    pub is_crowd: bool,
 }
 
 const SOURCE_REGION: &str = "us-east-1";
@@ -173,6 +175,7 @@ pub fn build(time: Time, scenario: Scenario, seed: u64) -> Result<World, String>
         sacred: BTreeMap::new(),
         scripts: vec![],
         target_before: None,
+        is_crowd: false,
     };
     let mut world = World::new(time, scene, seed);
     furnish(&mut world)?;
@@ -342,6 +345,20 @@ fn cluster(
         world.region_mut(region).instances.insert(member, instance);
     }
     world.region_mut(region).clusters.insert(id.into(), made);
+}
+
+/// Makes the world one of many targets like the scenario's; answers their names.
+pub fn crowd(world: &mut World, size: usize) -> Vec<String> {
+    let names: Vec<String> = (1..=size).map(|number| format!("staging-{number:03}")).collect();
+    let roles = world.region_mut(TARGET_REGION).clusters.get("staging").map(|cluster| cluster.roles.clone());
+    for name in &names {
+        let tags = tag("aurora-restore:managed", "true");
+        if let Some(roles) = &roles {
+            cluster(world, TARGET_REGION, name, "db.r6g.large", Some(key_arn(TARGET_REGION)), tags, roles);
+        }
+    }
+    world.scene.is_crowd = true;
+    names
 }
 
 /// A function's context over a cloud; its clock is `skew` apart.

@@ -69,6 +69,8 @@ pub struct Setup {
     pub events: Delivery,
     /// How long things took in earlier restores of the same source into the same target, one after the other.
     pub nights: Vec<crate::cloud::model::Pace>,
+    /// Restores of as many targets that begin at the same moment, instead of the scenario's one; 0 for that one.
+    pub crowd: usize,
 }
 
 impl Setup {
@@ -89,6 +91,7 @@ impl Setup {
             polls: Polls::Shipped,
             events: Delivery::Usual,
             nights: vec![],
+            crowd: 0,
         }
     }
 

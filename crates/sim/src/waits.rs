@@ -84,7 +84,7 @@ pub struct Taken {
 impl Size {
     /// What RDS needs for one source in one night: each phase up to a third more or less than the size's own for the
     /// source, and up to a tenth more or less than that in the night.
-    fn pace(self, source: u64, night: u64) -> Pace {
+    pub(crate) fn pace(self, source: u64, night: u64) -> Pace {
         let mut of_source = fastrand::Rng::with_seed(source);
         let mut of_night = fastrand::Rng::with_seed((source << 16) + night);
         let mut around = |minutes: f64| {

@@ -69,6 +69,7 @@ async fn wake(context: &Context, Event { detail }: Event) -> Result<Value, StepE
         None => None,
     };
     let Some(wait) = wait else { return Ok(json!({ "woken": false })) };
+    context.pause(wait.seconds_too_early(context.clock.now())).await;
     let woken = context.executions().wake(&wait.task_token).await?;
     let operation_id = wait.waiting_operation;
     tracing::info!(%operation_id, source_arn, event_id, woken, "event {event_id} of {source_arn}");

@@ -146,6 +146,10 @@ pub struct World {
     pub states: BTreeMap<String, Vec<String>>,
     /// Calls in order, when they are wanted: `(step, service:Action, resource)`.
     pub log: Vec<(String, String, String)>,
+    /// Calls to RDS by the second in which they arrive, when calls are wanted.
+    pub tempo: BTreeMap<u64, u32>,
+    /// Copies that were in progress at once in the target Region, at the most.
+    pub most_copies: usize,
     /// Who calls right now.
     caller: Option<Arc<Invocation>>,
     /// How events get to their waits.
@@ -194,6 +198,8 @@ impl World {
             lines: None,
             states: BTreeMap::new(),
             log: vec![],
+            tempo: BTreeMap::new(),
+            most_copies: 0,
             caller: None,
             delivery: events::Delivery::default(),
             post: events::Post::of_seed(seed),

@@ -31,6 +31,9 @@ pub struct Verdict {
 
 /// Judges an execution right after its end.
 pub fn of_execution(world: &mut World, verdict: &Verdict) {
+    if world.scene.is_crowd {
+        return;
+    }
     world.tick();
     let Verdict { arn, operation_id, ended, events, .. } = verdict;
     if *events > 25_000 {

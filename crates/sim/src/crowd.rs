@@ -1,0 +1,70 @@
+//! Many restores at once in one account and Region: how long the last one takes, and what RDS is asked meanwhile.
+
+use crate::machine::{Ended, Machine};
+use crate::run::simulate_here;
+use crate::scenario::Scenario;
+use crate::setup::Setup;
+use crate::time::SECOND;
+use crate::waits::{Size, Strategy};
+use std::fmt;
+
+/// What became of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Crowd {
+    /// Restores that began at once.
+    pub restores: usize,
+    /// Those that ended well.
+    pub succeeded: usize,
+    /// Copies in progress at once, at the most.
+    pub most_copies: usize,
+    /// Calls to RDS in the second that had most of them.
+    pub peak_rds_calls: u32,
+    /// Calls to RDS in all.
+    pub rds_calls: usize,
+    /// The first and the last of them to end, in seconds.
+    pub ended_seconds: (u64, u64),
+    /// States entered by the one that entered most.
+    pub most_transitions: usize,
+}
+
+/// Simulates as many restores of one size, all begun in the same moment.
+///
+/// # Errors
+/// What went wrong.
+pub fn run(machine: &Machine, size: Size, strategy: Strategy, restores: usize) -> Result<Crowd, String> {
+    let Strategy { polls, events, .. } = strategy;
+    let calm = Setup::calm(Scenario::Happy);
+    let setup = Setup { pace: size.pace(0, 0), polls, events, logs: true, again: false, crowd: restores, ..calm };
+    let report = simulate_here(machine, &setup);
+    if let Some(violation) = report.violations.first() {
+        return Err(format!("{} of {restores} and more: {violation}", report.violations.len()));
+    }
+    let ended = report.verdicts.iter().map(|verdict| verdict.ended_us / SECOND);
+    Ok(Crowd {
+        restores,
+        succeeded: report.verdicts.iter().filter(|verdict| verdict.ended == Ended::Succeeded).count(),
+        most_copies: report.most_copies,
+        peak_rds_calls: report.peak_rds_calls,
+        rds_calls: report.log.iter().filter(|(_, name, _)| name.starts_with("rds:")).count(),
+        ended_seconds: (ended.clone().min().unwrap_or_default(), ended.max().unwrap_or_default()),
+        most_transitions: report.states.values().map(Vec::len).max().unwrap_or_default(),
+    })
+}
+
+impl fmt::Display for Crowd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (first, last) = self.ended_seconds;
+        write!(
+            f,
+            "{} of {} | {} | {} | {} | {} min | {} min | {}",
+            self.succeeded,
+            self.restores,
+            self.most_copies,
+            self.peak_rds_calls,
+            self.rds_calls,
+            first / 60,
+            last / 60,
+            self.most_transitions
+        )
+    }
+}
