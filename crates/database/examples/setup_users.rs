@@ -37,7 +37,7 @@ async fn main() -> ExitCode {
 async fn run(arguments: &[String]) -> Result<(), Box<dyn Error>> {
     let [host, port, ca_file, master] = arguments else { return Err(USAGE.into()) };
     let endpoint = Endpoint { host: host.clone(), port: port.parse()? };
-    let master = Credentials { role: RoleName::try_from(master.as_str())?, password: secret("MASTER_PASSWORD")? };
+    let master = Credentials::by_password(RoleName::try_from(master.as_str())?, secret("MASTER_PASSWORD")?);
     let keys = ["application_user", "readonly_user", "devops_user"];
     let declared = keys.into_iter().map(|key| DeclaredUser::from_secret(key, key)).collect::<Result<Vec<_>, _>>()?;
     let password = secret("USERS_PASSWORD")?;

@@ -2,7 +2,7 @@
 
 use crate::error::DatabaseError;
 use crate::scram::prepare;
-use aurora_restore_domain::roles::RoleName;
+use aurora_restore_domain::roles::{Authentication, RoleName};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::{ConnectOptions, Connection};
@@ -31,13 +31,22 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// A role and its password. `Debug` does not show the password.
+/// A role and its password or token. `Debug` shows neither.
 #[derive(Debug, Clone)]
 pub struct Credentials {
     /// Who logs in.
     pub role: RoleName,
     /// With what.
     pub password: SecretString,
+    /// Whether that is a token, which a server of RDS takes in clear and nothing else so.
+    pub login: Authentication,
+}
+
+impl Credentials {
+    /// `role` with its password.
+    pub fn by_password(role: RoleName, password: SecretString) -> Self {
+        Self { role, password, login: Authentication::Password }
+    }
 }
 
 /// The certificate authorities that a server may prove itself with.
@@ -208,8 +217,7 @@ mod tests {
 
     #[test]
     fn nothing_shows_a_password() {
-        let credentials =
-            Credentials { role: RoleName::try_from("app").unwrap(), password: SecretString::from("hunter2") };
+        let credentials = Credentials::by_password(RoleName::try_from("app").unwrap(), SecretString::from("hunter2"));
         assert!(!format!("{credentials:?}").contains("hunter2"));
     }
 

@@ -98,10 +98,12 @@ pub enum DatabaseError {
     },
     /// Users are to log in with tokens, and the server does not know of any.
     #[error(
-        "the database server has no role rds_iam, without which {} cannot log in with IAM tokens: it is no RDS, or IAM database authentication was never on",
+        "the database server has no {lacks}, without which {} cannot log in with IAM tokens: it is no RDS, or IAM database authentication was never on",
         .users.join(", ")
     )]
     NoTokens {
+        /// What RDS has for them.
+        lacks: &'static str,
         /// The keys of the users.
         users: Vec<String>,
     },

@@ -75,7 +75,10 @@ pub(crate) async fn observe_roles(server: &Server, session: &mut Session) -> Res
 fn check_tokens(desired: &Desired, observed: &Observed) -> Result<(), DatabaseError> {
     let users: Vec<String> = desired.token_users().map(|user| user.key.clone()).collect();
     let knows_tokens = observed.roles.keys().any(|role| role.as_str() == IAM_ROLE);
-    if users.is_empty() || knows_tokens { Ok(()) } else { Err(DatabaseError::NoTokens { users }) }
+    match users.is_empty() || knows_tokens {
+        true => Ok(()),
+        false => Err(DatabaseError::NoTokens { lacks: "role rds_iam", users }),
+    }
 }
 
 /// Which declared passwords log in. A refusal is an observation; every other failure is an error.

@@ -29,7 +29,7 @@ pub(crate) async fn set_passwords(
         return Ok(());
     }
     let mut lines = Zeroizing::new(String::new());
-    for Credentials { role, password } in credentials {
+    for Credentials { role, password, .. } in credentials {
         let verifier = scram_verifier(password)?;
         lines.push_str(&csv_line(role.as_str(), verifier.expose_secret()));
     }

@@ -4,7 +4,7 @@ use crate::connect::{Credentials, Endpoint, Login, Purpose, Session, Trust, try_
 use crate::error::DatabaseError;
 use crate::mysql;
 use aurora_restore_domain::engine::Engine;
-use aurora_restore_domain::roles::RoleName;
+use aurora_restore_domain::roles::{Authentication, RoleName};
 use secrecy::SecretString;
 use std::collections::BTreeMap;
 use tokio::task::JoinSet;
@@ -53,27 +53,28 @@ impl Server {
 
 /// What the declared users log in with: passwords, and where a login is to be tried, tokens. `Debug` shows none.
 #[derive(Debug, Clone, Default)]
-pub struct Passwords(BTreeMap<RoleName, SecretString>);
+pub struct Passwords(BTreeMap<RoleName, Credentials>);
 
 impl Passwords {
+    /// Lets `role` log in with a token.
+    pub fn add_token(&mut self, role: RoleName, token: SecretString) {
+        let credentials = Credentials { role: role.clone(), password: token, login: Authentication::Iam };
+        self.0.insert(role, credentials);
+    }
+
     /// The credentials of `role`; an error that names it if it has no password here.
     pub fn credentials(&self, role: &RoleName) -> Result<Credentials, DatabaseError> {
         match self.0.get(role) {
-            Some(password) => Ok(Credentials { role: role.clone(), password: password.clone() }),
+            Some(credentials) => Ok(credentials.clone()),
             None => Err(DatabaseError::Invalid { what: format!("there is no password for the declared role {role}") }),
         }
     }
 }
 
-impl Extend<(RoleName, SecretString)> for Passwords {
-    fn extend<I: IntoIterator<Item = (RoleName, SecretString)>>(&mut self, items: I) {
-        self.0.extend(items);
-    }
-}
-
 impl FromIterator<(RoleName, SecretString)> for Passwords {
     fn from_iter<I: IntoIterator<Item = (RoleName, SecretString)>>(items: I) -> Self {
-        Self(items.into_iter().collect())
+        let entry = |(role, password): (RoleName, _)| (role.clone(), Credentials::by_password(role, password));
+        Self(items.into_iter().map(entry).collect())
     }
 }
 

@@ -108,7 +108,8 @@ impl Changes {
         match self {
             Self::PostgreSql(changes) => changes.contains(&RoleChange::CreateRole { role: role.clone() }),
             Self::MySql(changes) => {
-                changes.contains(&AccountChange::Create { account: Account::everywhere(role.as_str()) })
+                let made = Account::everywhere(role.as_str());
+                changes.iter().any(|change| matches!(change, AccountChange::Create { account, .. } if *account == made))
             }
         }
     }
@@ -117,10 +118,11 @@ impl Changes {
         match self {
             Self::PostgreSql(changes) => changes.contains(&RoleChange::SetPassword { role: role.clone() }),
             Self::MySql(changes) => changes.iter().any(|change| match change {
-                AccountChange::Create { account } | AccountChange::SetPassword { account } => {
-                    account.user == role.as_str()
-                }
-                AccountChange::Lock { .. }
+                AccountChange::Create { account, login: Authentication::Password }
+                | AccountChange::SetPassword { account } => account.user == role.as_str(),
+                AccountChange::Create { login: Authentication::Iam, .. }
+                | AccountChange::TakeTokens { .. }
+                | AccountChange::Lock { .. }
                 | AccountChange::Close { .. }
                 | AccountChange::RevokeRole { .. }
                 | AccountChange::EndSessions { .. }

@@ -111,6 +111,18 @@ pub(crate) fn finding_of(error: DatabaseError) -> Result<Finding, DatabaseError>
     }
 }
 
+/// The same of a login, with what to look at when a token is refused.
+pub(crate) fn finding_of_login(user: &DeclaredUser, error: DatabaseError) -> Result<Finding, DatabaseError> {
+    let by_token = user.takes_tokens() && error.class() == ErrorClass::LoginRefused;
+    let mut finding = finding_of(error)?;
+    if let Some(reason) = finding.reason.as_mut().filter(|_| by_token) {
+        reason.push_str(
+            "; it logs in with an IAM token, which takes rds-db:connect for this user in the role of verify-restore",
+        );
+    }
+    Ok(finding)
+}
+
 async fn check_inherited(
     server: &Server,
     desired: &Desired,
@@ -151,14 +163,7 @@ async fn check_login(
     let finding = match try_login(&server.endpoint, database, credentials, &server.trust).await {
         Ok(login) if login.current_user == user.role.as_str() => Finding::passed(login.current_user),
         Ok(login) => Finding::failed(format!("the server takes it for {}", login.current_user)),
-        Err(error) => {
-            let by_token = user.takes_tokens() && error.class() == ErrorClass::LoginRefused;
-            let mut finding = finding_of(error)?;
-            if let Some(reason) = finding.reason.as_mut().filter(|_| by_token) {
-                reason.push_str("; it logs in with an IAM token, which takes rds-db:connect for this user in the role of verify-restore");
-            }
-            finding
-        }
+        Err(error) => finding_of_login(user, error)?,
     };
     Ok(named(finding))
 }

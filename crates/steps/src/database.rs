@@ -157,7 +157,7 @@ impl Opened {
         let Endpoint { host, port } = self.server.endpoint();
         for user in self.desired.token_users() {
             let token = context.rds.login_token(host, *port, user.role.as_str()).await?;
-            self.passwords.extend([(user.role.clone(), token)]);
+            self.passwords.add_token(user.role.clone(), token);
         }
         Ok(())
     }
@@ -268,7 +268,7 @@ pub(crate) fn server(
         engine,
         endpoint: Endpoint { host, port },
         database: first_database(engine, master),
-        master: Credentials { role, password: master.login.password.clone() },
+        master: Credentials::by_password(role, master.login.password.clone()),
         trust: trust.map_err(|error| failed("read the trusted certificates", error))?,
     };
     let inner = context.stand_in::<Arc<dyn FakeDatabase>>().map_or(Inner::Real, |fake| Inner::Fake(Arc::clone(fake)));

@@ -11,7 +11,7 @@ use super::{flavor, session};
 use crate::error::{DatabaseError, mysql_number};
 use crate::server::{Passwords, Server};
 use aurora_restore_domain::accounts::{Account, AccountChange, Flavor};
-use aurora_restore_domain::roles::RoleName;
+use aurora_restore_domain::roles::{Authentication, RoleName};
 use std::time::Duration;
 
 /// Held while accounts are changed, so that two runs wait for each other.
@@ -38,7 +38,7 @@ pub(crate) async fn apply(
     if !held.first().is_some_and(|row| row.flag(0)) {
         return Err(DatabaseError::Busy { what: "another run is changing the accounts".into() });
     }
-    if changes.iter().any(|change| matches!(change, AccountChange::Create { .. } | AccountChange::SetPassword { .. })) {
+    if changes.iter().any(sets_password) {
         silence(&mut session).await;
     }
     for change in changes {
@@ -60,12 +60,14 @@ async fn make(session: &mut Session, change: &AccountChange, passwords: &Passwor
         };
     }
     match change {
-        AccountChange::Create { account } => {
+        AccountChange::Create { account, login: Authentication::Password } => {
             set_password(session, "CREATE USER IF NOT EXISTS", change, account, passwords).await
         }
         AccountChange::SetPassword { account } => set_password(session, "ALTER USER", change, account, passwords).await,
         AccountChange::EndSessions { user } => end_sessions(session, user).await,
-        AccountChange::Lock { .. }
+        AccountChange::Create { login: Authentication::Iam, .. }
+        | AccountChange::TakeTokens { .. }
+        | AccountChange::Lock { .. }
         | AccountChange::Close { .. }
         | AccountChange::RevokeRole { .. }
         | AccountChange::DiscardFormerPassword { .. }
@@ -74,6 +76,10 @@ async fn make(session: &mut Session, change: &AccountChange, passwords: &Passwor
         | AccountChange::Grant { .. }
         | AccountChange::SetAttributes { .. } => Ok(()),
     }
+}
+
+fn sets_password(change: &AccountChange) -> bool {
+    matches!(change, AccountChange::Create { login: Authentication::Password, .. } | AccountChange::SetPassword { .. })
 }
 
 /// Keeps the session's statements out of the general and the slow log, where the master may. Both would show a hash:

@@ -72,6 +72,15 @@ pub(super) fn identified(flavor: Flavor, kept: &[u8]) -> String {
     }
 }
 
+/// RDS's plugin, which asks IAM about a token, and the method that an account names for it. RDS loads it where IAM database
+/// authentication is on.
+pub(super) const TOKEN_PLUGIN: &str = "AWSAuthenticationPlugin";
+pub(super) const TOKEN_METHOD: &str = "RDS";
+
+/// The option of an account that takes tokens and no password, and needs TLS: that of AWS's guide ("Creating a database account
+/// using IAM authentication", Aurora), whose two statements are one here, so that the account is never without the second half.
+pub(super) const TAKES_TOKENS: &str = "IDENTIFIED WITH AWSAuthenticationPlugin AS 'RDS' REQUIRE SSL";
+
 /// Locks an account and leaves a mark where the server keeps one: `ATTRIBUTE` is merged into what is there.
 pub(super) fn lock(flavor: Flavor, account: &Account) -> Result<String, DatabaseError> {
     let account = quote_account(account)?;
@@ -85,7 +94,7 @@ pub(super) fn lock(flavor: Flavor, account: &Account) -> Result<String, Database
 pub(super) const MARK: &str = "aurora_restore";
 
 /// Every account: user, host, is it a role, is it locked, our mark, expired or will, kind of certificate it must show,
-/// whether another password works too, plugin, what is kept of the password.
+/// whether another password works too, plugin, what is kept of the password, whether it must use TLS.
 pub(super) fn accounts_query(flavor: Flavor) -> String {
     match flavor {
         // A password expires after its account's own number of days; 0 is never, NULL the server's default, which is never.
@@ -96,7 +105,7 @@ pub(super) fn accounts_query(flavor: Flavor) -> String {
              u.password_expired = 'Y' OR coalesce(u.password_lifetime, 0) > 0, \
              u.ssl_type IN ('X509', 'SPECIFIED'), \
              coalesce(json_contains_path(u.User_attributes, 'one', '$.additional_password'), 0), \
-             u.plugin, u.authentication_string \
+             u.plugin, u.authentication_string, u.ssl_type <> '' \
              FROM mysql.user u LEFT JOIN information_schema.user_attributes a ON a.USER = u.User AND a.HOST = u.Host"
         ),
         Flavor::MariaDb => "SELECT g.User, g.Host, coalesce(json_value(g.Priv, '$.is_role'), 0), \
@@ -105,7 +114,7 @@ pub(super) fn accounts_query(flavor: Flavor) -> String {
              OR coalesce(json_value(g.Priv, '$.password_lifetime'), -1) > 0, \
              coalesce(json_value(g.Priv, '$.ssl_type'), 0) IN (2, 3), 0, \
              IF(coalesce(json_length(g.Priv, '$.auth_or'), 0) > 1, 'several', json_value(g.Priv, '$.plugin')), \
-             json_value(g.Priv, '$.authentication_string') FROM mysql.global_priv g"
+             json_value(g.Priv, '$.authentication_string'), coalesce(json_value(g.Priv, '$.ssl_type'), 0) > 0 FROM mysql.global_priv g"
             .to_owned(),
     }
 }

@@ -1,6 +1,6 @@
 //! Seeing who may do what. The number of queries depends on nothing: catalogs are read as they are.
 
-use super::flavor::{accounts_query, memberships_query, scheme_of};
+use super::flavor::{TOKEN_METHOD, TOKEN_PLUGIN, accounts_query, memberships_query, scheme_of};
 use super::quote::quote_text;
 use super::session::{MySqlValues, Session, unexpected};
 use crate::error::DatabaseError;
@@ -42,10 +42,12 @@ pub(super) async fn observe_accounts(
     passwords: &Passwords,
 ) -> Result<Observed, DatabaseError> {
     const WHAT: &str = "list its accounts";
+    check_tokens(session, desired).await?;
     let mut accounts = BTreeMap::new();
     for row in session.rows(WHAT, accounts_query(session.flavor)).await? {
         let (account, mut seen) = account_of(&row)?;
-        if let Some(user) = desired.declared().iter().find(|user| user.role.as_str() == account.user) {
+        let declared = desired.declared().iter().find(|user| user.role.as_str() == account.user);
+        if let Some(user) = declared.filter(|user| !user.takes_tokens()) {
             let password = passwords.credentials(&user.role)?.password;
             let scheme = scheme_of(session.flavor);
             let is_declared = row.bytes(8) == scheme.plugin().as_bytes() && scheme.is_of(row.bytes(9), &password);
@@ -115,9 +117,32 @@ fn account_of(row: &MySqlValues) -> Result<(Account, ObservedAccount), DatabaseE
         expires: row.flag(5),
         needs_certificate: row.flag(6),
         has_former_password: row.flag(7),
+        takes_tokens: is_for_tokens(row.bytes(8), row.bytes(9)),
+        needs_tls: row.flag(10),
         ..ObservedAccount::default()
     };
     Ok((Account::new(row.text(0)?, row.text(1)?), seen))
+}
+
+/// Names of plugins are compared without regard to case.
+fn is_for_tokens(plugin: &[u8], method: &[u8]) -> bool {
+    plugin.eq_ignore_ascii_case(TOKEN_PLUGIN.as_bytes()) && method == TOKEN_METHOD.as_bytes()
+}
+
+/// Whether the server can let in who is to log in with tokens.
+async fn check_tokens(session: &mut Session, desired: &Desired) -> Result<(), DatabaseError> {
+    let users: Vec<String> = desired.token_users().map(|user| user.key.clone()).collect();
+    if users.is_empty() {
+        return Ok(());
+    }
+    let query = format!(
+        "SELECT 1 FROM information_schema.plugins WHERE plugin_name = {} AND plugin_status = 'ACTIVE'",
+        quote_text(TOKEN_PLUGIN)
+    );
+    match session.rows("tell whether it takes IAM tokens", query).await?.is_empty() {
+        true => Err(DatabaseError::NoTokens { lacks: "plugin AWSAuthenticationPlugin", users }),
+        false => Ok(()),
+    }
 }
 
 async fn settings(session: &mut Session) -> Result<BTreeMap<String, String>, DatabaseError> {

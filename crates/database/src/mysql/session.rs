@@ -4,6 +4,7 @@ use super::flavor::{flavor_of, session_settings};
 use crate::connect::{Credentials, Endpoint, Login, Trust};
 use crate::error::DatabaseError;
 use aurora_restore_domain::accounts::Flavor;
+use aurora_restore_domain::roles::Authentication;
 use secrecy::ExposeSecret;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlRow, MySqlSslMode};
 use sqlx::{AssertSqlSafe, Column, ConnectOptions, Connection, Row};
@@ -166,6 +167,8 @@ fn options(
         .password(credentials.password.expose_secret())
         .ssl_mode(MySqlSslMode::VerifyIdentity)
         .ssl_ca_from_pem(trust.pem().to_vec())
+        // RDS asks for a token by `mysql_clear_password`. A password of a secret is sent so to nobody, whoever asks.
+        .enable_cleartext_plugin(credentials.login == Authentication::Iam)
         // The server's own modes stay: the team's queries are to mean what they mean to the team.
         .pipes_as_concat(false)
         .no_engine_substitution(false)

@@ -1,15 +1,22 @@
 //! Each change as SQL.
 
-use super::flavor::{discard_former_password, lock};
+use super::flavor::{TAKES_TOKENS, discard_former_password, lock};
 use super::quote::{quote_account, quote_identifier};
 use crate::error::DatabaseError;
 use aurora_restore_domain::accounts::{AccountChange, Flavor, Privilege, Scope};
+use aurora_restore_domain::roles::Authentication;
 use std::collections::BTreeSet;
 
 /// The statement that makes `change`, or `None` for those that are more than a statement: passwords and sessions.
 pub(super) fn statement(change: &AccountChange, flavor: Flavor) -> Result<Option<String>, DatabaseError> {
     Ok(match change {
-        AccountChange::Create { .. } | AccountChange::SetPassword { .. } | AccountChange::EndSessions { .. } => None,
+        AccountChange::Create { login: Authentication::Password, .. }
+        | AccountChange::SetPassword { .. }
+        | AccountChange::EndSessions { .. } => None,
+        AccountChange::Create { account, login: Authentication::Iam } => {
+            Some(format!("CREATE USER IF NOT EXISTS {} {TAKES_TOKENS}", quote_account(account)?))
+        }
+        AccountChange::TakeTokens { account } => Some(format!("ALTER USER {} {TAKES_TOKENS}", quote_account(account)?)),
         AccountChange::Lock { account } => Some(lock(flavor, account)?),
         AccountChange::Close { account } => Some(format!("ALTER USER {} ACCOUNT LOCK", quote_account(account)?)),
         AccountChange::RevokeRole { role, member } => {
@@ -89,6 +96,11 @@ mod tests {
         let set = AccountChange::SetAttributes { account: app(), attributes };
         assert_eq!(sql(set), "ALTER USER `o'``b`@`10.%` REQUIRE SSL PASSWORD EXPIRE NEVER ACCOUNT UNLOCK");
         assert_eq!(sql(AccountChange::SetPassword { account: app() }), "");
+        assert_eq!(sql(AccountChange::Create { account: app(), login: Authentication::Password }), "");
+        let tokens = "`o'``b`@`10.%` IDENTIFIED WITH AWSAuthenticationPlugin AS 'RDS' REQUIRE SSL";
+        let create = AccountChange::Create { account: app(), login: Authentication::Iam };
+        assert_eq!(sql(create), format!("CREATE USER IF NOT EXISTS {tokens}"));
+        assert_eq!(sql(AccountChange::TakeTokens { account: app() }), format!("ALTER USER {tokens}"));
         // No mark: it is none of those that stay locked.
         assert_eq!(sql(AccountChange::Close { account: app() }), "ALTER USER `o'``b`@`10.%` ACCOUNT LOCK");
         let all = AccountChange::RevokeAll { account: app() };

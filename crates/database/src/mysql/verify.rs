@@ -8,7 +8,7 @@ use crate::checks::Checks;
 use crate::connect::Credentials;
 use crate::error::{DatabaseError, mysql_number};
 use crate::server::{Passwords, Server};
-use crate::verify::{CheckResult, Finding, finding_of, judge_inherited};
+use crate::verify::{CheckResult, Finding, finding_of, finding_of_login, judge_inherited};
 use aurora_restore_domain::accounts::{inherited_logins, reads, writes};
 use aurora_restore_domain::roles::{DeclaredUser, Desired};
 use std::collections::BTreeSet;
@@ -59,7 +59,7 @@ async fn check_login(
             Finding::passed(login.current_user)
         }
         Ok(login) => Finding::failed(format!("the server takes it for {}", login.current_user)),
-        Err(error) => finding_of(error)?,
+        Err(error) => finding_of_login(user, error)?,
     };
     Ok(finding.named(format!("login of {}", user.key), started))
 }

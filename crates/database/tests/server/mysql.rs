@@ -10,5 +10,6 @@ mod matrix;
 mod quoting;
 mod secrecy;
 mod support;
+mod tokens;
 mod users;
 mod verify;

@@ -187,7 +187,7 @@ pub(crate) fn name(text: &str) -> RoleName {
 }
 
 pub(crate) fn credentials(role: &str, password: &str) -> Credentials {
-    Credentials { role: name(role), password: SecretString::from(password) }
+    Credentials::by_password(name(role), SecretString::from(password))
 }
 
 /// A declaration of (key, role, password), with `kept` logins.

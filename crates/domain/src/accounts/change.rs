@@ -1,13 +1,14 @@
 //! One change of the server, small enough to be described in one line and repeated without harm.
 
 use super::{Account, Privilege, Scope};
+use crate::roles::Authentication;
 use std::collections::BTreeSet;
 use std::fmt;
 
 /// A change of one attribute of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AccountAttribute {
-    /// It need not show a certificate of its own. TLS it must use all the same.
+    /// It must use TLS, and need not show a certificate of its own.
     NoCertificate,
     /// Its password does not expire.
     NoExpiry,
@@ -27,7 +28,7 @@ impl AccountAttribute {
 }
 
 /// One change. The order of the variants is the order of the work: everybody else is locked out, the declared accounts get
-/// their passwords and lose what is too much, and only then can they log in. A run that ends in between leaves nobody with
+/// their passwords (or none, for tokens) and lose what is too much, and only then can they log in. A run that ends in between leaves nobody with
 /// production's password or too many rights let in.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AccountChange {
@@ -53,13 +54,20 @@ pub enum AccountChange {
         /// The user name.
         user: String,
     },
-    /// A declared account is made, with the declared password and no rights.
+    /// A declared account is made, with no rights.
     Create {
         /// The account.
         account: Account,
+        /// With the declared password, or for tokens.
+        login: Authentication,
     },
     /// A declared account gets the declared password, which is kept elsewhere.
     SetPassword {
+        /// The account.
+        account: Account,
+    },
+    /// A declared account takes IAM tokens, and no password any more.
+    TakeTokens {
         /// The account.
         account: Account,
     },
@@ -112,8 +120,12 @@ impl fmt::Display for AccountChange {
             Self::Close { account } => write!(f, "lock {account} until it is set up"),
             Self::RevokeRole { role, member } => write!(f, "revoke the role {role} from {member}"),
             Self::EndSessions { user } => write!(f, "end the sessions of {user}"),
-            Self::Create { account } => write!(f, "create the user {account}"),
+            Self::Create { account, login: Authentication::Password } => write!(f, "create the user {account}"),
+            Self::Create { account, login: Authentication::Iam } => {
+                write!(f, "create the user {account}, who logs in with IAM tokens")
+            }
             Self::SetPassword { account } => write!(f, "set the password of {account}"),
+            Self::TakeTokens { account } => write!(f, "let {account} log in with IAM tokens and no password"),
             Self::DiscardFormerPassword { account } => write!(f, "discard the former password of {account}"),
             Self::RevokeAll { account } => write!(f, "revoke all rights from {account}"),
             Self::Revoke { account, scope, privileges } => {

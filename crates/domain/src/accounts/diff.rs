@@ -4,7 +4,7 @@ use super::{
     Account, AccountAttribute, AccountChange, Flavor, Membership, Observed, ObservedAccount, Privilege, Right, Scope,
     wanted,
 };
-use crate::roles::{DeclaredUser, Desired, InheritedLogins};
+use crate::roles::{Authentication, DeclaredUser, Desired, InheritedLogins};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The changes that make `observed` as `desired`, in the order of the work; none when nothing is missing and nothing is
@@ -154,15 +154,15 @@ fn make_as_declared(
 ) {
     let none = BTreeSet::new();
     match observed.accounts.get(account) {
-        None => drop(changes.insert(AccountChange::Create { account: account.clone() })),
+        None => drop(changes.insert(AccountChange::Create { account: account.clone(), login: user.login })),
         Some(seen) => {
-            if seen.password_is_declared != Some(true) {
-                changes.insert(AccountChange::SetPassword { account: account.clone() });
-            }
-            if seen.has_former_password {
+            let login = login_to_set(user.login, account, seen);
+            // MySQL discards it when it gets another plugin for the account.
+            if seen.has_former_password && !matches!(login, Some(AccountChange::TakeTokens { .. })) {
                 changes.insert(AccountChange::DiscardFormerPassword { account: account.clone() });
             }
-            let attributes = attributes_to_set(seen);
+            changes.extend(login);
+            let attributes = attributes_to_set(user.login, seen);
             if !attributes.is_empty() {
                 changes.insert(AccountChange::SetAttributes { account: account.clone(), attributes });
             }
@@ -209,9 +209,22 @@ fn by_scope<'a>(rights: impl Iterator<Item = &'a Right>) -> BTreeMap<Scope, BTre
     scopes
 }
 
-fn attributes_to_set(seen: &ObservedAccount) -> BTreeSet<AccountAttribute> {
+/// The server takes one way of login from an account: setting one ends the other.
+fn login_to_set(login: Authentication, account: &Account, seen: &ObservedAccount) -> Option<AccountChange> {
+    let account = account.clone();
+    match login {
+        Authentication::Password => {
+            (seen.password_is_declared != Some(true)).then_some(AccountChange::SetPassword { account })
+        }
+        Authentication::Iam => (!seen.takes_tokens).then_some(AccountChange::TakeTokens { account }),
+    }
+}
+
+fn attributes_to_set(login: Authentication, seen: &ObservedAccount) -> BTreeSet<AccountAttribute> {
+    // What takes tokens begins to need TLS in the statement that makes it so, and may have lost that since.
+    let may_go_without = login == Authentication::Iam && seen.takes_tokens && !seen.needs_tls;
     [
-        (seen.needs_certificate, AccountAttribute::NoCertificate),
+        (seen.needs_certificate || may_go_without, AccountAttribute::NoCertificate),
         (seen.expires, AccountAttribute::NoExpiry),
         (seen.is_locked, AccountAttribute::Unlocked),
     ]

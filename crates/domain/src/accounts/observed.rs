@@ -55,15 +55,19 @@ pub struct ObservedAccount {
     pub is_marked: bool,
     /// Whether its password has expired or will.
     pub expires: bool,
-    /// Whether it must show a certificate of its own, which nobody with a password has.
+    /// Whether it must show a certificate of its own, which no declared user has.
     pub needs_certificate: bool,
+    /// Whether it must use TLS.
+    pub needs_tls: bool,
+    /// Whether it logs in with IAM tokens, and so with no password.
+    pub takes_tokens: bool,
     /// Whether a second, former password works too.
     pub has_former_password: bool,
     /// Whether somebody is connected under its user name. The server does not tell by which of the name's accounts.
     pub has_sessions: bool,
     /// Rights on the whole server.
     pub server_rights: BTreeSet<Privilege>,
-    /// For accounts of declared users: whether the declared password is what the server keeps.
+    /// For accounts of declared users with a password: whether the declared password is what the server keeps.
     pub password_is_declared: Option<bool>,
 }
 

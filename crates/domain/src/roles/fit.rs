@@ -1,6 +1,6 @@
 //! What a request says of users, held against the engine that is restored: nobody knows it when the request is read.
 
-use super::{Access, Authentication, Grant, ObjectKind, Scope};
+use super::{Access, Grant, ObjectKind, Scope};
 use crate::accounts::SYSTEM_DATABASES;
 use crate::engine::Engine;
 use std::collections::BTreeMap;
@@ -15,9 +15,6 @@ fn of_user(user: &str, access: &Access, engine: Engine) -> Vec<String> {
     if engine == Engine::MySql {
         problems.extend(named(user, "schemas", &access.limits.schemas, SCHEMAS_OF_MYSQL));
         problems.extend(systems(user, &access.limits.databases));
-        if access.login == Authentication::Iam {
-            problems.push(format!("{user}.login: got iam; takes 'password' for Aurora MySQL, so far"));
-        }
     }
     for (position, grant) in access.grants.iter().enumerate() {
         let field = format!("{user}.grants[{position}]");
@@ -82,7 +79,7 @@ fn words(engine: Engine) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::roles::{Limits, Privilege, Profile};
+    use crate::roles::{Authentication, Limits, Privilege, Profile};
     use std::collections::BTreeSet;
 
     fn only(name: &str) -> Scope {
@@ -100,12 +97,11 @@ mod tests {
     }
 
     #[test]
-    fn tokens_are_for_postgresql_so_far() {
+    fn tokens_are_for_both() {
         let (login, limits) = (Authentication::Iam, Limits::default());
         let by_token = Access { profile: Profile::ReadOnly, login, grants: vec![], limits };
-        let of = |engine| unfit(&BTreeMap::from([("x".to_owned(), by_token.clone())]), engine).join("; ");
-        assert_eq!(of(Engine::PostgreSql), "");
-        assert_eq!(of(Engine::MySql), "users.x.login: got iam; takes 'password' for Aurora MySQL, so far");
+        let of = |engine| unfit(&BTreeMap::from([("x".to_owned(), by_token.clone())]), engine);
+        assert_eq!(Engine::ALL.map(of), [[""; 0]; 2]);
     }
 
     #[test]

@@ -4,10 +4,13 @@
 mod wire;
 
 use super::support::declare;
-use crate::support::name;
-use aurora_restore_database::{Changes, ErrorClass, MaskScript, look, make, mask, mask_within, setup_users};
+use crate::support::{as_login, name, other_trust};
+use aurora_restore_database::{
+    Changes, DatabaseError, Endpoint, ErrorClass, MaskScript, Passwords, Server, look, make, mask, mask_within,
+    setup_users,
+};
 use aurora_restore_domain::accounts::{Account, AccountChange};
-use aurora_restore_domain::roles::{DeclaredUser, Desired, InheritedLogins};
+use aurora_restore_domain::roles::{Authentication, DeclaredUser, Desired, InheritedLogins};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use wire::{Answer, Script, rows};
@@ -25,7 +28,8 @@ fn aurora(partial_revokes: &str) -> Vec<(&'static str, Answer)> {
     let kept = kept();
     let no = "0";
     let account = |user, host, locked, marked, former, plugin, kept| {
-        vec![user, host, no, locked, marked, no, no, former, plugin, kept]
+        let tls = if plugin == "AWSAuthenticationPlugin" { "1" } else { no };
+        vec![user, host, no, locked, marked, no, no, former, plugin, kept, tls]
     };
     let accounts = vec![
         account("admin", "%", no, no, "1", "caching_sha2_password", kept.as_str()),
@@ -81,7 +85,7 @@ fn aurora(partial_revokes: &str) -> Vec<(&'static str, Answer)> {
     vec![
         ("SELECT version()", rows(&["version()"], &[vec!["8.0.39"]])),
         ("SELECT current_user()", rows(&["current_user()"], &[vec!["admin@%"]])),
-        ("FROM mysql.user u LEFT JOIN information_schema.user_attributes", rows(&["c"; 10], &accounts)),
+        ("FROM mysql.user u LEFT JOIN information_schema.user_attributes", rows(&["c"; 11], &accounts)),
         ("information_schema.processlist", rows(&["user"], &[vec!["prod"], vec!["rdsadmin"]])),
         (
             "mysql.role_edges",
@@ -371,6 +375,95 @@ async fn a_login_by_caching_sha2_and_its_refusal() {
     assert_eq!(script.server("admin", "hashcat").try_master().await.unwrap().server_version, "8.0.39");
     let error = script.server("admin", "wrong").try_master().await.unwrap_err();
     assert_eq!((error.sqlstate(), error.class()), (Some("28000, MySQL error 1045"), ErrorClass::LoginRefused));
+}
+
+#[tokio::test]
+async fn token_users_on_a_mysql_8() {
+    let mut answers = aurora("OFF");
+    let position = answers.iter().position(|(question, _)| question.starts_with("FROM mysql.user u")).unwrap();
+    let account = |user, host, plugin, method, tls| vec![user, host, "0", "0", "0", "0", "0", "1", plugin, method, tls];
+    answers[position].1 = rows(
+        &["c"; 11],
+        &[
+            account("admin", "%", "caching_sha2_password", "", "0"),
+            account("app", "%", "mysql_native_password", "*6C8989366EAF75BB670AD8EA7A7FC1176A95CEF4", "0"),
+            account("app", "10.%", "AWSAuthenticationPlugin", "RDS", "0"),
+            account("ops", "%", "AWSAuthenticationPlugin", "RDS", "1"),
+            account("etl", "%", "AWSAuthenticationPlugin", "RDS", "1"),
+        ],
+    );
+    answers.insert(0, ("information_schema.processlist", rows(&["user"], &[])));
+    answers.insert(0, ("get_lock", rows(&["c"], &[vec!["1"]])));
+    let users = [("application_user", "app", ""), ("readonly_user", "o'`new", ""), ("devops_user", "ops", "hashcat")];
+    let (declared, passwords) = declare(&users, &[]);
+    let by_token = |user: &DeclaredUser| as_login(user, user.key != "devops_user");
+    let users = declared.declared().iter().map(by_token).collect();
+    let desired = Desired::new(&name("admin"), users, InheritedLogins::Lock, BTreeSet::new()).unwrap();
+
+    let script = Script::start(answers.clone());
+    let error = look(&script.server("admin", "hashcat"), &desired, &passwords).await.unwrap_err();
+    assert!(
+        error.to_string().starts_with("the database server has no plugin AWSAuthenticationPlugin, without which application_user, readonly_user cannot"),
+        "{error}"
+    );
+
+    answers.insert(
+        0,
+        ("FROM information_schema.plugins WHERE plugin_name = _utf8mb4 0x41575341", rows(&["1"], &[vec!["1"]])),
+    );
+    let script = Script::start(answers);
+    let server = script.server("admin", "hashcat");
+    let changes = look(&server, &desired, &passwords).await.unwrap().changes(&desired);
+    make(&server, &changes, &passwords).await.unwrap();
+    let said: Vec<String> = script.statements().iter().map(|statement| without_hashes(statement)).collect();
+    let said: Vec<_> = said.iter().filter(|said| said.contains(" USER ")).collect();
+    let tokens = "IDENTIFIED WITH AWSAuthenticationPlugin AS 'RDS' REQUIRE SSL";
+    assert_eq!(
+        said,
+        [
+            "ALTER USER `etl`@`%` ACCOUNT LOCK ATTRIBUTE '{\"aurora_restore\": \"locked\"}'",
+            &format!("CREATE USER IF NOT EXISTS `o'``new`@`%` {tokens}"),
+            "ALTER USER `ops`@`%` IDENTIFIED WITH caching_sha2_password AS <70 bytes>",
+            &format!("ALTER USER `app`@`%` {tokens}"),
+            "ALTER USER `admin`@`%` DISCARD OLD PASSWORD",
+            "ALTER USER `app`@`10.%` DISCARD OLD PASSWORD",
+            "ALTER USER `ops`@`%` DISCARD OLD PASSWORD",
+            "ALTER USER `app`@`10.%` REQUIRE SSL",
+        ]
+    );
+}
+
+/// A server that asks for a password in clear gets a token, over verified TLS, and never a password.
+#[tokio::test]
+async fn only_a_token_is_sent_in_clear() {
+    let script = Script::start_asking_for_tokens(aurora("OFF"));
+    let by_password = script.server("admin", "hashcat");
+    let error = by_password.try_master().await.unwrap_err();
+    assert_eq!(error.class(), ErrorClass::Invalid, "{error:?}");
+    assert!(!format!("{error} {error:?}").contains("hashcat"));
+    assert_eq!(script.statements(), [""; 0], "nothing was sent");
+
+    let token = "db:3306/?Action=connect&DBUser=admin&X-Amz-Signature=12";
+    let mut tokens = Passwords::default();
+    tokens.add_token(name("admin"), token.into());
+    let master = tokens.credentials(&name("admin")).unwrap();
+    assert_eq!(master.login, Authentication::Iam);
+    let by_token = Server { master: master.clone(), ..by_password.clone() };
+    by_token.try_master().await.unwrap();
+    assert_eq!(script.statements()[0], format!("in clear: {token}\0"));
+
+    // Nor a token to who is not who it should be.
+    let script = Script::start_asking_for_tokens(aurora("OFF"));
+    let endpoint = script.server("admin", "").endpoint;
+    for server in [
+        Server { endpoint: endpoint.clone(), trust: other_trust(), ..by_token.clone() },
+        Server { endpoint: Endpoint { host: "127.0.0.1".into(), ..endpoint }, ..by_token },
+    ] {
+        let error = server.try_master().await.unwrap_err();
+        assert!(matches!(error, DatabaseError::TlsRefused { .. }), "{error:?}");
+    }
+    assert_eq!(script.statements(), [""; 0]);
+    assert!(!format!("{master:?} {tokens:?}").contains("X-Amz"));
 }
 
 #[tokio::test]

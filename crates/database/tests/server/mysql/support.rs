@@ -14,13 +14,16 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Row};
 use std::fs::File;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use tokio::sync::OnceCell;
 
 pub(crate) const SUPERUSER: (&str, &str) = ("rdsadmin", "rdsadmin's own");
 pub(crate) const MASTER: (&str, &str) = ("admin", "master's new password");
+
+/// What stands for RDS's plugin for IAM tokens, in each server's data directory. Loaded where a test says so.
+pub(crate) const TOKEN_PLUGIN: &str = "aws_authentication_plugin.so";
 
 /// A database with a name as unpleasant as names can be, as it is and quoted.
 pub(crate) const LAGER: &str = "Lager_1 `Süd' 5%";
@@ -54,12 +57,17 @@ impl Drop for MySqlServer {
 impl MySqlServer {
     /// Starts a server that holds production, with `settings` besides its own. Panics with what to install if there is none.
     pub(crate) async fn start(settings: &[&str]) -> Self {
+        Self::start_in(settings, &[]).await
+    }
+
+    /// The same with an environment of its own.
+    pub(crate) async fn start_in(settings: &[&str], environment: &[(&str, &str)]) -> Self {
         static FILLED: OnceCell<Template> = OnceCell::const_new();
         let template = FILLED.get_or_init(fill_template).await;
         for _ in 0..3 {
             let directory = scratch_directory();
             run(&mut as_user("cp"), &["-a", &format!("{}/.", text(&template.directory)), text(&directory)]);
-            let server = Self::run_in(directory, settings, ["KILL", "remove"]);
+            let server = Self::run_in(directory, settings, environment, ["KILL", "remove"]);
             if server.is_up().await {
                 return server;
             }
@@ -68,7 +76,7 @@ impl MySqlServer {
         panic!("MariaDB did not start three times; its log is above");
     }
 
-    fn run_in(directory: PathBuf, settings: &[&str], [signal, after]: [&str; 2]) -> Self {
+    fn run_in(directory: PathBuf, settings: &[&str], environment: &[(&str, &str)], [signal, after]: [&str; 2]) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut command = as_user("sh");
         command.args(["-c", RUN_UNTIL_EOF, "sh", signal, text(&directory), after]);
@@ -77,10 +85,11 @@ impl MySqlServer {
         command.arg(format!("--lc-messages-dir={}", text(&installed().join("share/mysql"))));
         command.arg(format!("--socket={}", text(&directory.join("socket"))));
         command.args(["--bind-address=127.0.0.1".to_owned(), format!("--port={port}")]);
+        command.arg(format!("--plugin-dir={}", text(&directory)));
         for (setting, file) in [("ca", "ca.crt"), ("cert", "server.crt"), ("key", "server.key")] {
             command.arg(format!("--ssl-{setting}={}", text(&directory.join(file))));
         }
-        command.arg("--require-secure-transport=ON").args(settings);
+        command.arg("--require-secure-transport=ON").args(settings).envs(environment.iter().copied());
         let process = command.stdin(Stdio::piped()).spawn().expect("sh");
         Self { process, directory, port }
     }
@@ -211,7 +220,8 @@ async fn fill_template() -> Template {
             user = SUPERUSER.0
         ),
     );
-    let server = MySqlServer::run_in(directory.clone(), &[&format!("--init-file={}", text(&first))], ["TERM", "keep"]);
+    let server =
+        MySqlServer::run_in(directory.clone(), &[&format!("--init-file={}", text(&first))], &[], ["TERM", "keep"]);
     assert!(server.is_up().await, "{}", server.log());
     fill(&server).await;
     drop(server);
@@ -228,6 +238,7 @@ fn initialize() -> PathBuf {
     write_private(&directory.join("ca.crt"), authority);
     write_private(&directory.join("server.crt"), certificate);
     write_private(&directory.join("server.key"), key);
+    build_token_plugin(&directory.join(TOKEN_PLUGIN));
     let share = installed().join("share/mysql");
     let mut sql =
         "create database mysql;\nuse mysql;\nSET @auth_root_socket=NULL;\nSET @skip_auth_anonymous=1;\n".to_owned();
@@ -242,6 +253,12 @@ fn initialize() -> PathBuf {
     run(&mut bootstrap, &places.each_ref().map(String::as_str));
     std::fs::remove_file(file).unwrap();
     directory
+}
+
+/// By the compiler that Rust links with.
+fn build_token_plugin(object: &Path) {
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/local/aws_authentication_plugin.c");
+    run(&mut Command::new("cc"), &["-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", text(object), source]);
 }
 
 /// What a snapshot of production brings: accounts, databases, rows.

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod limits;
+mod tokens;
 
 use super::super::{Names, RoutineKind, describe};
 use super::*;
@@ -19,7 +20,7 @@ fn privileges(names: &[&str]) -> BTreeSet<Privilege> {
 }
 
 /// A server with the master, AWS's own accounts, and `accounts` as (account, words). The words are attributes, `declared`
-/// (the declared password is set), `former` (a second password works), `power` (it may create users) and `role`.
+/// (the declared password is set), `tokens` (it takes them), `tls` (it must use it), `former` (a second password works), `power` (it may create users) and `role`.
 fn server(accounts: &[(&str, &str)], memberships: &[(&str, &str)]) -> Observed {
     let own = [
         ("admin", ""),
@@ -34,6 +35,8 @@ fn server(accounts: &[(&str, &str)], memberships: &[(&str, &str)]) -> Observed {
         is_marked: words.contains("marked"),
         expires: words.contains("expires"),
         needs_certificate: words.contains("certificate"),
+        needs_tls: words.contains("tls") || words.contains("certificate"),
+        takes_tokens: words.contains("tokens"),
         has_former_password: words.contains("former"),
         has_sessions: words.contains("sessions"),
         server_rights: if words.contains("power") { privileges(&["CREATE USER"]) } else { BTreeSet::new() },

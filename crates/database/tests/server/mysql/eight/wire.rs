@@ -64,6 +64,8 @@ pub(super) struct Script {
 }
 
 struct Shared {
+    /// Whether it asks everybody for a token, as RDS asks who has its plugin.
+    asks_for_tokens: bool,
     answers: Mutex<Vec<(&'static str, Answer)>>,
     told: Arc<Mutex<Vec<String>>>,
     tls: Arc<ServerConfig>,
@@ -71,6 +73,15 @@ struct Shared {
 
 impl Script {
     pub(super) fn start(answers: Vec<(&'static str, Answer)>) -> Self {
+        Self::start_asking(answers, false)
+    }
+
+    /// One that has everybody's password sent in clear, and says what it was sent as a statement.
+    pub(super) fn start_asking_for_tokens(answers: Vec<(&'static str, Answer)>) -> Self {
+        Self::start_asking(answers, true)
+    }
+
+    fn start_asking(answers: Vec<(&'static str, Answer)>, asks_for_tokens: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (port, told) = (listener.local_addr().unwrap().port(), Arc::<Mutex<Vec<String>>>::default());
         let (_, certificate, key) = certificates();
@@ -79,7 +90,7 @@ impl Script {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let tls = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
         let tls = Arc::new(tls.with_no_client_auth().with_single_cert(vec![certificate], key).unwrap());
-        let shared = Arc::new(Shared { answers: Mutex::new(answers), told: Arc::clone(&told), tls });
+        let shared = Arc::new(Shared { asks_for_tokens, answers: Mutex::new(answers), told: Arc::clone(&told), tls });
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let shared = Arc::clone(&shared);
@@ -112,10 +123,17 @@ impl Shared {
         receive(&mut client)?; // the request for TLS
         let mut stream = StreamOwned::new(ServerConnection::new(Arc::clone(&self.tls)).ok()?, client);
         receive(&mut stream)?; // who, and a scramble that the cache does not know
-        send(&mut stream, 3, &[0x01, 0x04])?;
-        let (_, password) = receive(&mut stream)?;
-        if password != format!("{PASSWORD}\0").into_bytes() {
-            return send(&mut stream, 5, &error(1045, "28000"));
+        if self.asks_for_tokens {
+            // Without data, as Aurora does it.
+            send(&mut stream, 3, b"\xfemysql_clear_password\0")?;
+            let (_, token) = receive(&mut stream)?;
+            self.told.lock().unwrap().push(format!("in clear: {}", String::from_utf8(token).ok()?));
+        } else {
+            send(&mut stream, 3, &[0x01, 0x04])?;
+            let (_, password) = receive(&mut stream)?;
+            if password != format!("{PASSWORD}\0").into_bytes() {
+                return send(&mut stream, 5, &error(1045, "28000"));
+            }
         }
         send(&mut stream, 5, &DONE)?;
         while let Some((_, command)) = receive(&mut stream) {
