@@ -17,7 +17,7 @@ VERIFY = {
     "row_counts": [{"database": "app", "table": "app.customers", "min": 1000, "max": 1000}],
     "schemas": [{"database": "order_archive"}],
 }
-LOCKED = ["Bob O'Hara@%", "alice.dba@%", "prod_app@%", "prod_reporting@localhost"]
+LOCKED = ["Bob O'Hara@%", "alice.dba@%", "prod_app@%", "prod_iam@%", "prod_reporting@localhost"]
 
 
 @pytest.fixture(scope="module")

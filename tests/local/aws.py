@@ -216,7 +216,7 @@ class Front:
         order = json.loads(body) if body else {}
         answer = {}
         if what == "health":
-            answer = {"ready": True, "functions": self.functions.state(), "tokens": self.plane.tokens is not None}
+            answer = {"ready": True, "functions": self.functions.state(), "tokens": self.plane.version_with_ldap is not None}
         elif what == "calls" and method == "GET":
             with self.lock:
                 answer = list(self.calls)

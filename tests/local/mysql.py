@@ -2,7 +2,8 @@
 the registries that the tests install from. README.md says what that proves and what not.
 
 As in postgres.py, whose home, user, ledger and authority this uses: a template is made once, at the first restore that needs one,
-and each restored cluster is a copy of it with a server of its own, reachable over TLS only.
+and each restored cluster is a copy of it with a server of its own, reachable over TLS only. Each has a plugin of the name of RDS's, which
+has IAM tokens checked by tokens.py.
 """
 
 import os
@@ -44,6 +45,7 @@ CREATE ROLE rds_superuser_role;
 GRANT SELECT, INSERT, UPDATE, DELETE, CREATE USER ON *.* TO rds_superuser_role;
 GRANT rds_superuser_role TO master@'%' WITH ADMIN OPTION;
 GRANT rds_superuser_role TO `alice.dba`@'%';
+CREATE USER prod_iam@'%' IDENTIFIED WITH AWSAuthenticationPlugin AS 'RDS' REQUIRE SSL;
 CREATE DATABASE app;
 CREATE DATABASE order_archive;
 USE app;
@@ -55,6 +57,18 @@ INSERT INTO app.orders (customer, created_at) SELECT 1 + seq % 1000, utc_timesta
 CREATE VIEW app.recent AS SELECT * FROM app.orders WHERE created_at > utc_timestamp() - INTERVAL 1 HOUR;
 CREATE TABLE order_archive.orders (id int PRIMARY KEY);
 """
+
+
+# In each server's data directory, where its user can read it.
+PLUGIN = "aws_authentication_plugin.so"
+
+
+def build_plugin(path):
+    """By the compiler that Rust links with."""
+    source = Path(__file__).resolve().parent / "aws_authentication_plugin.c"
+    done = subprocess.run(["cc", "-shared", "-fPIC", "-o", path, source], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"the plugin for IAM tokens could not be built: {done.stderr[-2000:]}")
 
 
 def find_installation():
@@ -91,6 +105,7 @@ class Plane(Servers):
         shared._put(directory / "ca.pem", shared.ca_file.read_bytes())
         shared._put(directory / "server.crt", shared.server_certificate)
         shared._put(directory / "server.key", shared.server_key)
+        build_plugin(directory / PLUGIN)
         share = self.installation / "share/mysql"
         scripts = ("mysql_system_tables.sql", "mysql_performance_tables.sql", "mysql_system_tables_data.sql")
         # One statement a line: that is how the server reads them.
@@ -127,13 +142,14 @@ class Plane(Servers):
             command = [
                 self.installation / "sbin/mariadbd", *SETTINGS, f"--datadir={directory}", f"--lc-messages-dir={share}", f"--socket={directory}/socket",
                 "--bind-address=127.0.0.1", f"--port={port}", f"--ssl-ca={directory}/ca.pem", f"--ssl-cert={directory}/server.crt",
-                f"--ssl-key={directory}/server.key", "--require-secure-transport=ON", *options,
+                f"--ssl-key={directory}/server.key", "--require-secure-transport=ON", f"--plugin-dir={directory}", f"--plugin-load-add={PLUGIN}", *options,
             ]  # fmt: skip
             with open(log_path, "ab") as log:
                 began = log.tell()
                 process = subprocess.Popen(
-                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=directory, start_new_session=True, **self.shared.own
-                )
+                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=directory, start_new_session=True,
+                    env=os.environ | self.shared.tokens.environment(port), **self.shared.own,
+                )  # fmt: skip
             # SIGKILL: the data is thrown away.
             self.ledger.add(process.pid, f"MariaDB for {what}", signal.SIGKILL, str(self.shared.home))
             server = Server(directory, process, port)
@@ -176,7 +192,8 @@ def ask(cluster, ca_file, user, password, statement):
     """What a query answers over verified TLS, a list of values a row; a text with the server's reason when it refuses."""
     command = [
         find_installation() / "bin/mariadb", "--no-defaults", "--protocol=tcp", f"--host={cluster['Endpoint']}", f"--port={cluster['Port']}",
-        f"--user={user}", f"--ssl-ca={ca_file}", "--ssl-verify-server-cert", "--batch", "--skip-column-names", "--connect-timeout=5", "--execute", statement,
+        f"--user={user}", f"--ssl-ca={ca_file}", "--ssl-verify-server-cert", "--batch", "--skip-column-names", "--connect-timeout=5",
+        "--default-character-set=utf8mb4", "--execute", statement,
     ]  # fmt: skip
     environment = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "MYSQL_PWD": password}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, stdin=subprocess.DEVNULL)

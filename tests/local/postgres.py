@@ -122,7 +122,7 @@ class Plane(Servers):
         self.servers = {}
         # None where the server cannot ask about tokens: then a member of rds_iam has to have a password.
         self.version_with_ldap = version_with_ldap(self.binaries)
-        self.tokens = Tokens() if self.version_with_ldap else None
+        self.tokens = Tokens()
         self.admin_password = secrets.token_urlsafe(24)
         # Not in the run directory: the checkout may be where the server's unprivileged user cannot look, and a socket's
         # path may have 107 characters at most.
@@ -296,8 +296,8 @@ class Plane(Servers):
 
     def _access(self, port):
         """Who is let in how by the server at this port."""
-        tokens = self.tokens.rule(port) if self.tokens else ""
-        first = MASTER_HAS_A_PASSWORD if self.tokens and self.version_with_ldap >= 16 else ""
+        tokens = self.tokens.rule(port) if self.version_with_ldap else ""
+        first = MASTER_HAS_A_PASSWORD if self.version_with_ldap and self.version_with_ldap >= 16 else ""
         return ACCESS.format(tokens=first + tokens)
 
     @staticmethod
@@ -334,9 +334,6 @@ class Plane(Servers):
         self._run("cp", *flags, self.template, self.home / key)
         return self.home / key
 
-    def key_at(self, port):
-        return next((key for key, server in self.servers.items() if server.port == port), None)
-
     def set_master_password(self, key, user, password):
         from psycopg import sql
 
@@ -349,8 +346,7 @@ class Plane(Servers):
     def close(self):
         self.preparing.join(30)
         self.destroy_all()
-        if self.tokens:
-            self.tokens.close()
+        self.tokens.close()
         shutil.rmtree(self.home, ignore_errors=True)
         self.ledger.remove(os.getpid())
 

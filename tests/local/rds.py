@@ -116,7 +116,7 @@ class Cloud:
 
     def cluster_at(self, port):
         """What tokens.py asks about the cluster behind a port."""
-        key = self.plane.key_at(port)
+        key = self.plane.key_at(port) or self.mysql.key_at(port)
         with self.lock:
             for region, backend in rds_backends["123456789012"].items():
                 for cluster in backend.clusters.values():

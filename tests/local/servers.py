@@ -17,6 +17,10 @@ class Servers:
         server = self.servers.get(key)
         return server.port if server else None
 
+    def key_at(self, port):
+        # A copy: another request may restore or destroy one.
+        return next((key for key, server in list(self.servers.items()) if server.port == port), None)
+
     def destroy(self, key):
         with self.lock:
             server = self.servers.pop(key, None)

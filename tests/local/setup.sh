@@ -38,6 +38,10 @@ if [ "${1:-}" = --tests ] && command -v "$python" >/dev/null 2>&1 && ! "$python"
     macOS: brew install mariadb (somewhere unusual: set MARIADB_DIR to the directory that holds sbin/mariadbd, bin/mariadb and share/mysql)"
 fi
 
+if [ "${1:-}" = --tests ] && ! command -v cc >/dev/null 2>&1; then
+    note "cc, a C compiler, which Rust links with too. Debian/Ubuntu: apt-get install gcc; macOS: xcode-select --install"
+fi
+
 if [ -n "$missing" ]; then
     echo "The local stack needs:$missing" >&2
     exit 1

@@ -240,8 +240,7 @@ def serve(run_dir, bin_dir, port, until_eof):
         rds.install(cloud)
         front = Front(cloud, functions, plane, run_dir)
         cloud.on_event = front.on_event
-        if plane.tokens:
-            plane.tokens.cluster_at, plane.tokens.note = cloud.cluster_at, front.note_login
+        plane.tokens.cluster_at, plane.tokens.note = cloud.cluster_at, front.note_login
         quiet = type("Handler", (MotoRequestHandler,), {"log_request": lambda *_: None})
         server = make_server("127.0.0.1", int(os.environ["MOTO_PORT"]), front, threaded=True, request_handler=quiet)
         server.daemon_threads = True

@@ -1,9 +1,10 @@
-"""IAM database authentication: what RDS has behind its role `rds_iam`, as an LDAP server that a stock PostgreSQL asks.
+"""IAM database authentication: what RDS has behind its role `rds_iam` and its AWSAuthenticationPlugin, as an LDAP server.
 
 RDS's PostgreSQL takes from a member of `rds_iam` a token in place of a password, in clear over TLS, and asks IAM about it. A
 stock server can ask an LDAP server about a name and a password (pg_hba's `ldap`, a simple bind), so this one looks at the
 token: signature, user, host, port, Region, age; whether the cluster has IAM authentication on; and, as the test says, whether
-IAM allows it. Whoever signed it is noted with the right that it takes (deeds.py).
+IAM allows it. Whoever signed it is noted with the right that it takes (deeds.py). MariaDB asks through a plugin of RDS's plugin's
+name (aws_authentication_plugin.c), which hands on what the client sends it in clear.
 """
 
 import datetime
@@ -73,7 +74,7 @@ def signer_of(token, user, host, region, now=None):
 
 
 class Tokens:
-    """The LDAP server. A server's rule in pg_hba.conf sends `host:port/user` as the name (see `rule`)."""
+    """The LDAP server. Who asks sends `host:port/user` as the name: PostgreSQL by its rule in pg_hba.conf, MariaDB's plugin by its environment."""
 
     def __init__(self):
         # Set by the stack: the cluster behind a port, as {"resource_id", "region", "is_on", "denied"}; where logins are noted.
@@ -93,6 +94,10 @@ class Tokens:
     def rule(self, port):
         """The line of pg_hba.conf for the server at this port."""
         return f'hostssl all +rds_iam 127.0.0.1/32 ldap ldapserver=127.0.0.1 ldapport={self.port} ldapprefix="localhost:{port}/"\n'
+
+    def environment(self, port):
+        """What the plugin of the MariaDB at this port needs to know."""
+        return {"TOKENS_HOST": f"localhost:{port}", "TOKENS_PORT": str(self.port)}
 
     def close(self):
         self.server.shutdown()
