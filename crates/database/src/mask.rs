@@ -11,6 +11,7 @@ use crate::mysql;
 use crate::server::Server;
 use aurora_restore_domain::engine::Engine;
 use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
 use std::collections::BTreeSet;
@@ -202,20 +203,29 @@ impl Attempt<'_> {
 
     /// All of them in one message, as `psql -c` sends them; the server tells the end of each.
     async fn run_statements(&self, connection: &mut PgConnection) -> Ran {
-        let mut results = sqlx::raw_sql(AssertSqlSafe(self.script.sql.clone())).fetch_many(connection);
-        while let Some(result) = results.next().await {
-            match result {
-                Ok(sqlx::Either::Left(_)) => drop(self.ended.fetch_add(1, Ordering::Relaxed)),
-                Ok(sqlx::Either::Right(_)) => {}
-                Err(error) => return Err(refused(self.script, self.at(), error)),
-            }
-        }
-        Ok(self.ended.load(Ordering::Relaxed))
+        let results = sqlx::raw_sql(AssertSqlSafe(self.script.sql.clone())).fetch_many(connection);
+        until_all_ended(self.script, &self.ended, results).await
     }
 }
 
 /// How many statements a script has, or how it failed.
-type Ran = Result<u64, DatabaseError>;
+pub(crate) type Ran = Result<u64, DatabaseError>;
+
+/// Counts in `ended` each statement whose end the server tells.
+pub(crate) async fn until_all_ended<E, R>(
+    script: &MaskScript,
+    ended: &AtomicU64,
+    mut results: BoxStream<'_, Result<sqlx::Either<E, R>, sqlx::Error>>,
+) -> Ran {
+    while let Some(result) = results.next().await {
+        match result {
+            Ok(sqlx::Either::Left(_)) => drop(ended.fetch_add(1, Ordering::Relaxed)),
+            Ok(sqlx::Either::Right(_)) => {}
+            Err(error) => return Err(refused(script, ended.load(Ordering::Relaxed) + 1, error)),
+        }
+    }
+    Ok(ended.load(Ordering::Relaxed))
+}
 
 /// The number of the transaction that is open.
 async fn current(connection: &mut PgConnection) -> Result<i64, sqlx::Error> {
@@ -227,7 +237,7 @@ pub(crate) fn too_long(limit: Duration) -> String {
 }
 
 /// The server's own words may hold data.
-pub(crate) fn refused(script: &MaskScript, statement: u64, error: sqlx::Error) -> DatabaseError {
+fn refused(script: &MaskScript, statement: u64, error: sqlx::Error) -> DatabaseError {
     match sqlstate_of(&error) {
         // Somebody's lock, a restart: the step is repeated, and nothing of the script has stayed.
         Some(code) if is_transient(&code) => {

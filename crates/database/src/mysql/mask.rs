@@ -9,10 +9,9 @@ use super::observe::open;
 use super::quote::{quote_identifier, quote_text};
 use super::session::{Session, unexpected};
 use crate::error::DatabaseError;
-use crate::mask::{MaskScript, refused, too_long};
+use crate::mask::{MaskScript, Ran, too_long, until_all_ended};
 use crate::server::Server;
 use aurora_restore_domain::decide::mask_mysql::{Decision, Mark, decide, marked_first, refusal};
-use futures_util::StreamExt;
 use sqlx::AssertSqlSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -276,16 +275,9 @@ impl Attempt<'_> {
         Err(DatabaseError::Busy { what: format!("script {} does not end", self.script.name) })
     }
 
-    async fn run_statements(&self, session: &mut Session) -> Result<u64, DatabaseError> {
-        let mut results = sqlx::raw_sql(AssertSqlSafe(self.script.sql.clone())).fetch_many(&mut session.connection);
-        while let Some(result) = results.next().await {
-            match result {
-                Ok(sqlx::Either::Left(_)) => drop(self.ended.fetch_add(1, Ordering::Relaxed)),
-                Ok(sqlx::Either::Right(_)) => {}
-                Err(error) => return Err(refused(self.script, self.at(), error)),
-            }
-        }
-        Ok(self.ended.load(Ordering::Relaxed))
+    async fn run_statements(&self, session: &mut Session) -> Ran {
+        let results = sqlx::raw_sql(AssertSqlSafe(self.script.sql.clone())).fetch_many(&mut session.connection);
+        until_all_ended(self.script, &self.ended, results).await
     }
 }
 
