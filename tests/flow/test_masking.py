@@ -4,6 +4,7 @@ import checks
 import pytest
 import whole
 from postgres import PRODUCTION_LOGINS
+from test_users import put as put_users
 
 BUCKET = "masking-scripts"
 SCRIPTS = {
@@ -31,6 +32,33 @@ def count(world, query):
 
 def unmasked(world):
     return count(world, "count(*) FROM public.customers WHERE email NOT LIKE 'masked-%'")
+
+
+def kill_after_commit(world, request):
+    """A restore whose function is killed between its one script's commit and its record; the next takes the mark's word for it."""
+    # The writes before: the step begun and claimed, the logins' lock announced and done, the script claimed and announced.
+    world.stack.fault(service="dynamodb", action="TransactWriteItems", caller="setup-db-users", delay=3, skip=6)
+    arn = world.start(request, name="killed-mask")
+    checks.wait_for(lambda: any(r["action"] == "database:Mask" and r["phase"] == "finished" for r in world.audit("killed-mask")), 60)
+    world.stack.kill_function("setup-db-users")
+    run = world.wait(arn)
+    assert run.status == "SUCCEEDED", run.cause
+    (script,) = run.item["masking"]["scripts"]
+    assert "statements" not in script or script["statements"] is None, "an earlier function ran it"
+
+
+def drop_a_declared_user(world, request):
+    """A restore that fails in its script, after which a user of production's is declared no more."""
+    put(world, {"masks/app/010-broken.sql": "SELECT nothing"})
+    put_users(world, {"reporting": {"username": "prod_reporting", "password": "a declared password"}})
+    request = {**request, "operation_id": "masked-8"}
+    first = world.run({**request, "users": {"reporting": {"profile": "read-only"}}}, name="first")
+    assert first.error == "DatabaseRejected", first.cause
+    put_users(world, {"reporting": None})
+    world.stack.client("s3").put_object(Bucket=BUCKET, Key="masks/app/010-broken.sql", Body=b"SELECT 1")
+    second = world.run(request, name="second")
+    assert second.status == "SUCCEEDED", second.cause
+    return second
 
 
 def test_scripts_run_before_anybody_gets_in(world):
@@ -77,18 +105,21 @@ def test_a_script_that_fails_keeps_everybody_out(world):
     checks.check_logins(world)
 
 
+def test_a_user_that_is_declared_no_more_is_told(world):
+    """Locked before a script that fails and, once mended, not declared: it stays locked as production's other logins, and is told like them."""
+    second = drop_a_declared_user(world, REQUEST)
+    assert second.item["users"]["locked"] == checks.INHERITED
+    note = "prod_reporting was declared before masking, which locked it, and is declared no more: it stays locked"
+    assert note in second.item["users"]["notes"]
+    told = world.published()[-1]["default"]
+    assert f"Locked       {', '.join(checks.INHERITED)}" in told and note in told
+    checks.check_logins(world)
+
+
 def test_a_function_killed_after_a_commit_masks_once(world):
     """Killed between the script's commit and its record: the mark in the database says that it has run."""
     put(world, {"masks/app/010-twice.sql": "UPDATE hr.employees SET salary = salary * 2"})
-    # The writes before: the step begun and claimed, the logins' lock announced and done, the script claimed and announced.
-    world.stack.fault(service="dynamodb", action="TransactWriteItems", caller="setup-db-users", delay=3, skip=6)
-    arn = world.start(REQUEST, name="killed-mask")
-    checks.wait_for(lambda: any(r["action"] == "database:Mask" and r["phase"] == "finished" for r in world.audit("killed-mask")), 60)
-    world.stack.kill_function("setup-db-users")
-    run = world.wait(arn)
-    assert run.status == "SUCCEEDED", run.cause
-    (script,) = run.item["masking"]["scripts"]
-    assert "statements" not in script or script["statements"] is None, "an earlier function ran it"
+    kill_after_commit(world, REQUEST)
     assert count(world, "salary FROM hr.employees WHERE id = 1") == 2 * (40000 + 111), "doubled once"
 
 

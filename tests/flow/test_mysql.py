@@ -6,7 +6,7 @@ import checks
 import pytest
 import whole
 from mysql import PRODUCTION_ACCOUNTS, ask
-from test_masking import BUCKET, REQUEST
+from test_masking import BUCKET, REQUEST, drop_a_declared_user, kill_after_commit
 from test_masking import put as put_scripts
 from test_users import put as put_users
 from seed import MYSQL
@@ -228,16 +228,17 @@ def test_a_script_that_fails_keeps_everybody_out(world):
 
 
 @pytest.mark.seed(engine=MYSQL)
+def test_a_user_that_is_declared_no_more_is_told(world):
+    """As with PostgreSQL."""
+    second = drop_a_declared_user(world, {"masking": REQUEST["masking"]})
+    assert second.item["users"]["locked"] == LOCKED
+    note = "prod_reporting@localhost was declared before masking, which locked it, and is declared no more: it stays locked"
+    assert note in second.item["users"]["notes"]
+
+
+@pytest.mark.seed(engine=MYSQL)
 def test_a_function_killed_after_a_commit_masks_once(world):
     """Killed between the script's commit and its record: the mark in the database says that it has run."""
     put_scripts(world, {"masks/app/010-twice.sql": "UPDATE orders SET id = id + 10000; ALTER TABLE orders ADD COLUMN masked int"})
-    # The writes before: the step begun and claimed, the logins' lock announced and done, the script claimed and announced.
-    world.stack.fault(service="dynamodb", action="TransactWriteItems", caller="setup-db-users", delay=3, skip=6)
-    arn = world.start({"masking": REQUEST["masking"]}, name="killed-mask")
-    checks.wait_for(lambda: any(r["action"] == "database:Mask" and r["phase"] == "finished" for r in world.audit("killed-mask")), 60)
-    world.stack.kill_function("setup-db-users")
-    run = world.wait(arn)
-    assert run.status == "SUCCEEDED", run.cause
-    (script,) = run.item["masking"]["scripts"]
-    assert "statements" not in script or script["statements"] is None, "an earlier function ran it"
+    kill_after_commit(world, {"masking": REQUEST["masking"]})
     assert as_master(world, "SELECT min(id) FROM app.orders") == [["10001"]], "once"

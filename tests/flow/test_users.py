@@ -21,7 +21,8 @@ USERS = {
 
 
 def put(world, users):
-    secret = {**world.secret("app-credentials"), **users}
+    """Into the secret, beside who is there; None takes a user out."""
+    secret = {key: user for key, user in {**world.secret("app-credentials"), **users}.items() if user}
     world.stack.client("secretsmanager").put_secret_value(SecretId="aurora-restore/dev/app-credentials", SecretString=json.dumps(secret))
 
 

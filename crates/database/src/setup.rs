@@ -8,10 +8,11 @@ use crate::server::{Passwords, Server};
 use aurora_restore_domain::accounts::{self, Account, AccountChange};
 use aurora_restore_domain::engine::Engine;
 use aurora_restore_domain::roles::{
-    Authentication, Desired, Limits, Observed, Profile, RoleChange, RoleName, closing, describe, diff,
+    Attribute, Authentication, Desired, Limits, Observed, Profile, RoleChange, RoleName, closing, describe, diff,
     inherited_logins, locked_logins, missing_places, notes,
 };
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// A database that was closed to the master needs a second round, see [`diff`]; the third only finds nothing.
 const MAX_ROUNDS: usize = 3;
@@ -102,6 +103,26 @@ impl Changes {
             (Self::MySql(changes), Self::MySql(further)) => changes.extend(further),
             (Self::PostgreSql(_), Self::MySql(_)) | (Self::MySql(_), Self::PostgreSql(_)) => {}
         }
+    }
+
+    /// The declared logins that these lock until they are set up.
+    pub fn closed(&self) -> BTreeSet<String> {
+        let mut closed = BTreeSet::new();
+        match self {
+            Self::PostgreSql(changes) => changes.iter().for_each(|change| {
+                if let RoleChange::SetAttributes { role, attributes } = change
+                    && attributes.contains(&Attribute::NoLogin)
+                {
+                    closed.insert(role.to_string());
+                }
+            }),
+            Self::MySql(changes) => changes.iter().for_each(|change| {
+                if let AccountChange::Close { account } = change {
+                    closed.insert(account.to_string());
+                }
+            }),
+        }
+        closed
     }
 
     fn creates(&self, role: &RoleName) -> bool {

@@ -10,7 +10,7 @@ use crate::step::Step;
 use crate::{Instant, timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How long an operation stays in the state table after its start, in seconds: 400 days, so that an auditor finds a
 /// year of them.
@@ -187,6 +187,9 @@ pub struct MaskingState {
     pub scripts: Vec<MaskedScript>,
     /// Whether all of them have.
     pub done: bool,
+    /// Declared logins that were locked for it, MySQL's as `user@host`: one that is declared no more has nobody else to tell of it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub closed: BTreeSet<String>,
 }
 
 /// A masking script that has run, in a transaction of its own that was committed.

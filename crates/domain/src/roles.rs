@@ -17,6 +17,7 @@ mod profile;
 pub use access::{Access, Authentication, Grant, Limits, Scope};
 pub use change::{Attribute, Extent, GrantTarget, RoleChange, describe};
 pub use desired::{DeclaredUser, Desired, InheritedLogins, RolesError};
+pub(crate) use diff::declared_no_more;
 pub use diff::{closing, diff, inherited_logins, locked_logins, notes};
 pub use fit::unfit;
 pub use name::{IAM_ROLE, NameError, RoleName};

@@ -172,7 +172,8 @@ pub(crate) async fn open(context: &Context, operation: &Operation, request: &Req
     let invalid = |problems: Vec<String>| {
         Failure::new(ErrorName::SecretInvalid, problems.join("; ")).next("mend the application's secret")
     };
-    let desired = desired(request, &master.login.username, &app).map_err(invalid)?;
+    let closed = operation.masking.as_ref().map(|state| state.closed.clone()).unwrap_or_default();
+    let desired = desired(request, &master.login.username, &app).map_err(invalid)?.after_closing(closed);
     let unfit = unfit(&request.users, server.engine());
     if !unfit.is_empty() {
         let failure = Failure::new(ErrorName::InvalidRequest, unfit.join("; "));

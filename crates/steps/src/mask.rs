@@ -52,8 +52,6 @@ pub(crate) async fn mask(
     if matches!(decide(&known, &state.scripts), Decision::Run(_)) {
         // Also for scripts that were added after an earlier execution had set the users up.
         state.done = false;
-        // A claim, as before each script: a late function locks nobody out whom another has set up meanwhile.
-        context.store.save(operation, context.clock.now()).await?;
         close(context, operation, opened).await?;
     }
     let mut ran = 0;
@@ -89,7 +87,7 @@ fn is_late(began: Instant, now: Instant) -> bool {
 }
 
 /// Nobody but the master gets in while data is as it was in production.
-async fn close(context: &Context, operation: &Operation, opened: &Opened) -> Result<(), StepError> {
+async fn close(context: &Context, operation: &mut Operation, opened: &Opened) -> Result<(), StepError> {
     let Opened { server, desired, passwords, .. } = opened;
     let endpoint = server.endpoint().to_string();
     for round in 0..ROUNDS_AT_MOST {
@@ -99,6 +97,14 @@ async fn close(context: &Context, operation: &Operation, opened: &Opened) -> Res
         // Opened with production's password before it was reset, perhaps; the next may be a person with the new one.
         if round == 0 {
             changes.extend(seen.ending_of_the_masters_sessions());
+        }
+        // Remembered before it is done, for an execution whose request declares them no more. And a claim, as before each
+        // script: a late function locks nobody out whom another has set up meanwhile.
+        let closed = &mut operation.masking.get_or_insert_default().closed;
+        let known = closed.len();
+        closed.extend(changes.closed());
+        if round == 0 || closed.len() > known {
+            context.store.save(operation, context.clock.now()).await?;
         }
         if changes.is_empty() || Sabotage::MaskWhileOpen.is_on() {
             return Ok(());

@@ -4,7 +4,7 @@ use super::{
     Account, AccountAttribute, AccountChange, Flavor, Membership, Observed, ObservedAccount, Privilege, Right, Scope,
     wanted,
 };
-use crate::roles::{Authentication, DeclaredUser, Desired, InheritedLogins};
+use crate::roles::{Authentication, DeclaredUser, Desired, InheritedLogins, declared_no_more};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The changes that make `observed` as `desired`, in the order of the work; none when nothing is missing and nothing is
@@ -68,16 +68,16 @@ pub fn kept_logins<'a>(desired: &'a Desired, observed: &'a Observed) -> impl Ite
         .filter(|account| is_inherited(account, desired, observed) && is_kept(account, desired))
 }
 
-/// Accounts that this tool locked, in this run or before. MariaDB keeps no mark: there, all that are locked.
+/// Accounts that this tool locked, in this run or before, also as declared ones. MariaDB keeps no mark: there, all that are locked.
 pub fn locked_logins<'a>(desired: &'a Desired, observed: &'a Observed) -> impl Iterator<Item = &'a Account> {
-    let ours = |seen: &ObservedAccount| match observed.flavor {
-        Flavor::MySql8 => seen.is_marked,
+    let ours = |account: &Account, seen: &ObservedAccount| match observed.flavor {
+        Flavor::MySql8 => seen.is_marked || desired.was_closed(&account.to_string()),
         Flavor::MariaDb => !seen.is_role,
     };
     observed
         .accounts
         .iter()
-        .filter(move |(_, seen)| seen.is_locked && ours(seen))
+        .filter(move |(account, seen)| seen.is_locked && ours(account, seen))
         .map(|(account, _)| account)
         .filter(|account| is_inherited(account, desired, observed))
 }
@@ -103,6 +103,8 @@ pub fn notes(desired: &Desired, observed: &Observed) -> Vec<String> {
     if let Some(roles) = observed.mandatory_roles.as_deref().filter(|roles| !roles.is_empty()) {
         notes.insert(format!("everybody has the roles {roles} (mandatory_roles), read-only users too"));
     }
+    let locked = locked_logins(desired, observed).map(ToString::to_string);
+    notes.extend(locked.filter(|name| desired.was_closed(name)).map(|name| declared_no_more(&name)));
     for user in desired.declared() {
         for lacking in wanted(user, observed).1 {
             notes.insert(format!("{} lacks {lacking}: the master may not grant it", user.role));

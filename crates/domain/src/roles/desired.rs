@@ -191,6 +191,7 @@ pub struct Desired {
     declared: Vec<DeclaredUser>,
     inherited: InheritedLogins,
     keep_logins: BTreeSet<RoleName>,
+    closed: BTreeSet<String>,
 }
 
 impl Desired {
@@ -204,8 +205,13 @@ impl Desired {
         declared.sort();
         match Self::problems(master, &declared).into_iter().next() {
             Some(problem) => Err(problem),
-            None => Ok(Self { declared, inherited, keep_logins }),
+            None => Ok(Self { declared, inherited, keep_logins, closed: BTreeSet::new() }),
         }
+    }
+
+    /// The same, where these logins were locked before masking, as declared ones.
+    pub fn after_closing(self, closed: BTreeSet<String>) -> Self {
+        Self { closed, ..self }
     }
 
     /// Everything that speaks against a declaration.
@@ -244,6 +250,11 @@ impl Desired {
     /// Inherited logins that stay as they are.
     pub fn keep_logins(&self) -> &BTreeSet<RoleName> {
         &self.keep_logins
+    }
+
+    /// Whether a login of this name was locked before masking because it was declared then.
+    pub fn was_closed(&self, name: &str) -> bool {
+        self.closed.contains(name)
     }
 
     /// Whether `role` is declared.

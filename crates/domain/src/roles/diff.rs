@@ -94,12 +94,15 @@ pub fn inherited_logins<'a>(desired: &'a Desired, observed: &'a Observed) -> imp
         .filter(|name| is_inherited(name, desired, observed) && !desired.keep_logins().contains(name))
 }
 
-/// Logins that carry our mark and cannot log in: locked by this run or an earlier one.
+/// Logins that cannot log in and carry our mark, or were locked as declared ones: by this run or an earlier one.
 pub fn locked_logins<'a>(desired: &'a Desired, observed: &'a Observed) -> impl Iterator<Item = &'a RoleName> {
     observed
         .roles
         .iter()
-        .filter(|(_, role)| !role.attributes.login && role.comment.as_ref().is_some_and(|text| text.ends_with(LOCKED)))
+        .filter(|(_, role)| !role.attributes.login)
+        .filter(|(name, role)| {
+            desired.was_closed(name.as_str()) || role.comment.as_ref().is_some_and(|text| text.ends_with(LOCKED))
+        })
         .map(|(name, _)| name)
         .filter(|name| is_inherited(name, desired, observed))
 }
@@ -117,6 +120,8 @@ pub fn notes(desired: &Desired, observed: &Observed) -> Vec<String> {
             notes.insert(format!("inherited login {name} can still log in"));
         }
     }
+    let locked = locked_logins(desired, observed).map(RoleName::as_str);
+    notes.extend(locked.filter(|name| desired.was_closed(name)).map(declared_no_more));
     for user in desired.declared() {
         for name in user.profile.predefined_roles() {
             if !is_member(&user.role, name, observed) && !may_grant(name, observed) {
@@ -134,6 +139,11 @@ pub fn notes(desired: &Desired, observed: &Observed) -> Vec<String> {
         notes.extend(rights::notes(database, desired, observed));
     }
     observed.notes.iter().cloned().chain(notes).collect()
+}
+
+/// Of a login that was locked before masking and will not be set up.
+pub(crate) fn declared_no_more(login: &str) -> String {
+    format!("{login} was declared before masking, which locked it, and is declared no more: it stays locked")
 }
 
 fn is_inherited(name: &RoleName, desired: &Desired, observed: &Observed) -> bool {

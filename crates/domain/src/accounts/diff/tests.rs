@@ -300,6 +300,22 @@ fn before_masking_nobody_is_in_but_the_master_and_who_is_kept() {
 }
 
 #[test]
+fn who_was_locked_as_a_declared_user_and_is_one_no_more_is_told() {
+    let seen = server(
+        &[("app@10.%", "locked"), ("app", ""), ("team", "locked"), ("ops", "locked")],
+        &[("rds_superuser_role", "app@10.%")],
+    );
+    let closed = ["app@10.%", "ops@%"].map(str::to_owned);
+    let desired = only(&[("devops_user", "ops")]).after_closing(closed.into());
+    let locked: Vec<_> = locked_logins(&desired, &seen).map(ToString::to_string).collect();
+    assert_eq!(locked, ["app@10.%"]);
+    let note = "app@10.% was declared before masking, which locked it, and is declared no more: it stays locked";
+    assert_eq!(notes(&desired, &seen), [note]);
+    let changes = describe(&closing(&desired, &seen));
+    assert_eq!(changes, ["lock the inherited login app@%", "revoke the role rds_superuser_role@% from app@10.%"]);
+}
+
+#[test]
 fn report_and_keep_close_nothing() {
     let seen = server(&[("root", "sessions"), ("rdsreports", "")], &[]);
     let left =

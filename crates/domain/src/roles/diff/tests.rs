@@ -97,6 +97,19 @@ fn words(desired: &Desired, observed: &Observed) -> Vec<String> {
 }
 
 #[test]
+fn who_was_locked_as_a_declared_user_and_is_one_no_more_is_told() {
+    let roles = [("app", ""), ("team", ""), ("ops", ""), ("partner", "login")];
+    let seen = server(&roles, &[("rds_superuser", "app")]);
+    let closed = ["app", "ops", "partner"].map(str::to_owned);
+    let desired = declared(&[("devops_user", "ops")]).after_closing(closed.into());
+    assert_eq!(locked_logins(&desired, &seen).collect::<Vec<_>>(), [&name("app")]);
+    let note = "app was declared before masking, which locked it, and is declared no more: it stays locked";
+    assert!(notes(&desired, &seen).iter().any(|told| told == note), "{:?}", notes(&desired, &seen));
+    let changes = describe(&closing(&desired, &seen));
+    assert_eq!(changes, ["lock the inherited login partner", "remove app from rds_superuser"]);
+}
+
+#[test]
 fn a_server_as_declared_needs_nothing() {
     let desired = declared(&[("application_user", "app"), ("devops_user", "ops")]);
     let seen = server(
