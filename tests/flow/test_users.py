@@ -3,6 +3,8 @@
 import json
 
 import checks
+import psycopg
+import pytest
 import whole
 from postgres import PRODUCTION_LOGINS
 
@@ -86,3 +88,33 @@ def test_declared_users_have_what_the_request_says(world):
     assert "Report'er (read-only, limited)" in told and "loader (custom, limited)" in told
     everything = json.dumps(world.published()) + second.history_text + world.logs() + json.dumps(world.items(), default=str) + json.dumps(world.audit(), default=str)
     assert not any(password in everything for password in ("reads a little", "adds a little"))
+
+
+def test_a_session_of_productions_master_ends(world):
+    """Opened with the password that the snapshot brought, before it was reset: nobody stays in with it."""
+    world.stack.rds(pace={"master_password": 3})
+    request = {"operation_id": "users-2", "verify": {"checks": [{"name": "no", "query": "SELECT false"}]}}
+    arn = world.start(request, name="first")
+    held = []
+
+    def is_in():
+        try:
+            held.append(world.connect("master", PRODUCTION_LOGINS["master"]))
+        except (psycopg.Error, TypeError, KeyError):  # no cluster yet, no server yet
+            return False
+        return True
+
+    checks.wait_for(is_in, 60)
+    first = world.wait(arn)
+    assert first.error == "VerificationFailed", first.cause
+    with pytest.raises(psycopg.OperationalError, match="terminating connection"):
+        held[0].execute("SELECT 1")
+
+    # A person with the new password, who looks into what failed, stays.
+    with world.connect("master", world.secret("master-credentials")["password"]) as person:
+        second = world.run({**request, "verify": {}}, name="second")
+        assert second.status == "SUCCEEDED", second.cause
+        assert person.execute("SELECT 1").fetchone() == (1,)
+    ended = [r["detail"] for r in second.audit if r["action"] == "database:EndSessions" and r["phase"] == "begun"]
+    assert ended == [["end the sessions of master"]]
+    checks.check_audit(world)

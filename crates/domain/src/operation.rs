@@ -173,6 +173,9 @@ pub struct ClusterState {
     pub instances: Vec<String>,
     /// When the master password was set to the secret's value, or RDS was asked to make one.
     pub master_password_reset_at: Option<String>,
+    /// Whether the master's sessions have ended that were opened before that, with the password that the snapshot brought.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub former_sessions_ended: bool,
     /// ARN of RDS's secret, when RDS manages the master password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub master_user_secret_arn: Option<String>,

@@ -3,7 +3,7 @@
 
 use crate::database::{self, Opened};
 use crate::follow::Answer;
-use crate::setup_db_users::CHANGES_MAX;
+use crate::setup_db_users::{CHANGES_MAX, former_sessions_ended, has_former_sessions};
 use aurora_restore_core::aws::{Called, s3::Object};
 use aurora_restore_core::domain::decide::mask::{Decision, Script, database_of, decide};
 use aurora_restore_core::domain::decide::mask_mysql::refusal;
@@ -94,8 +94,7 @@ async fn close(context: &Context, operation: &mut Operation, opened: &Opened) ->
         let seen =
             server.look(desired, passwords).await.map_err(|error| database::failed("look at the roles", error))?;
         let mut changes = seen.closing(desired);
-        // Opened with production's password before it was reset, perhaps; the next may be a person with the new one.
-        if round == 0 {
+        if has_former_sessions(operation) {
             changes.extend(seen.ending_of_the_masters_sessions());
         }
         // Remembered before it is done, for an execution whose request declares them no more. And a claim, as before each
@@ -107,6 +106,7 @@ async fn close(context: &Context, operation: &mut Operation, opened: &Opened) ->
             context.store.save(operation, context.clock.now()).await?;
         }
         if changes.is_empty() || Sabotage::MaskWhileOpen.is_on() {
+            former_sessions_ended(operation);
             return Ok(());
         }
         let call = async {
@@ -117,6 +117,7 @@ async fn close(context: &Context, operation: &mut Operation, opened: &Opened) ->
         };
         let words = shorten(&changes.describe(), CHANGES_MAX);
         context.mutate(operation, "database:LockLogins", &endpoint, json!(words), call).await?;
+        former_sessions_ended(operation);
     }
     Err(Failure::new(
         ErrorName::DatabaseRejected,

@@ -89,6 +89,7 @@ fn state(seen: Option<&Cluster>) -> ClusterState {
         port: None,
         instances: vec![],
         master_password_reset_at: None,
+        former_sessions_ended: false,
         master_user_secret_arn: None,
         ready_at: None,
     }

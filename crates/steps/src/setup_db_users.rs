@@ -1,7 +1,7 @@
 //! Masks the data if asked to; then makes the declared users so and locks inherited logins, until an observation finds
 //! nothing left to do.
 
-use crate::database::{self, Opened};
+use crate::database::{self, Database, Opened};
 use crate::follow::{Answer, follow, planned};
 use crate::mask::mask;
 use aurora_restore_core::aws::Called;
@@ -12,7 +12,7 @@ use aurora_restore_core::domain::roles::Authentication;
 use aurora_restore_core::domain::shorten;
 use aurora_restore_core::domain::step::Step;
 use aurora_restore_core::{Context, StepError};
-use aurora_restore_database::{Changes, SetupReport};
+use aurora_restore_database::{Changes, Passwords, Seen, SetupReport};
 use serde_json::{Value, json};
 
 /// A database that was closed to the master needs a second round; the third only finds nothing.
@@ -51,6 +51,9 @@ async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, St
                 .next("mend 'users', then start again under the same operation_id")
                 .into());
         }
+        if has_former_sessions(operation) {
+            end_former_sessions(context, operation, &server, &seen).await?;
+        }
         let changes = seen.changes(&desired);
         if changes.is_empty() {
             let report = seen.report(&desired, &done);
@@ -81,6 +84,38 @@ async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, St
     )
     .next("look at the last changes in the audit trail: something in the database undoes them")
     .into())
+}
+
+/// Whether the master may be in with production's password, which it had until its reset. Once for a restored cluster: later
+/// sessions are of people with the new one.
+pub(crate) fn has_former_sessions(operation: &Operation) -> bool {
+    operation.cluster.as_ref().is_some_and(|state| !state.former_sessions_ended)
+}
+
+pub(crate) fn former_sessions_ended(operation: &mut Operation) {
+    if let Some(state) = &mut operation.cluster {
+        state.former_sessions_ended = true;
+    }
+}
+
+async fn end_former_sessions(
+    context: &Context,
+    operation: &mut Operation,
+    server: &Database,
+    seen: &Seen,
+) -> Result<(), StepError> {
+    let changes = seen.ending_of_the_masters_sessions();
+    if !changes.is_empty() {
+        let call = async {
+            let made = server.make(&changes, &Passwords::default()).await;
+            made.map(|()| Called { value: (), request_id: None })
+                .map_err(|error| database::failed("end the master's former sessions", error))
+        };
+        let endpoint = server.endpoint().to_string();
+        context.mutate(operation, "database:EndSessions", &endpoint, json!(changes.describe()), call).await?;
+    }
+    former_sessions_ended(operation);
+    Ok(())
 }
 
 fn state(report: SetupReport) -> UsersState {
