@@ -11,6 +11,7 @@ import whole
 from deeds import ACCOUNT
 from postgres import PRODUCTION_LOGINS
 from stack import TARGET_REGION
+from test_users import put
 
 # One of the contract, whose password in the secret is not read; one that production has a password for; one with any name.
 ODD = "Robo't & Söhne"
@@ -26,11 +27,6 @@ FURTHER = {"reporting": {"username": "prod_reporting"}, "robot": {"username": OD
 def needs_ldap(stack):
     if not stack.request("GET", "health")["tokens"]:
         pytest.skip("this PostgreSQL was built without LDAP and cannot ask about tokens")
-
-
-def put(world, users):
-    secret = {**world.secret("app-credentials"), **users}
-    world.stack.client("secretsmanager").put_secret_value(SecretId="aurora-restore/dev/app-credentials", SecretString=json.dumps(secret))
 
 
 def token(world, user, region=TARGET_REGION, **other):
