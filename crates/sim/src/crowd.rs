@@ -5,8 +5,11 @@ use crate::run::simulate_here;
 use crate::scenario::Scenario;
 use crate::setup::Setup;
 use crate::time::SECOND;
-use crate::waits::{Size, Strategy};
-use std::fmt;
+use crate::waits::{SIZES, STRATEGIES, Size, Strategy};
+use serde_json::json;
+
+/// Restores that begin at once.
+const CROWD: usize = 200;
 
 /// What became of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,20 +54,22 @@ pub fn run(machine: &Machine, size: Size, strategy: Strategy, restores: usize) -
     })
 }
 
-impl fmt::Display for Crowd {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (first, last) = self.ended_seconds;
-        write!(
-            f,
-            "{} of {} | {} | {} | {} | {} min | {} min | {}",
-            self.succeeded,
-            self.restores,
-            self.most_copies,
-            self.peak_rds_calls,
-            self.rds_calls,
-            first / 60,
-            last / 60,
-            self.most_transitions
-        )
+/// Simulates 200 restores of each of two sizes at once, and answers each as a line of JSON.
+///
+/// # Errors
+/// What went wrong.
+pub fn lines(machine: &Machine) -> Result<Vec<String>, String> {
+    let mut lines = vec![];
+    for size in SIZES.into_iter().take(2) {
+        for strategy in [STRATEGIES[0], STRATEGIES[4]] {
+            let crowd = run(machine, size, strategy, CROWD)?;
+            let figures = json!({
+                "restores": crowd.restores, "succeeded": crowd.succeeded, "most_copies": crowd.most_copies,
+                "peak_rds_calls": crowd.peak_rds_calls, "rds_calls": crowd.rds_calls,
+                "first": crowd.ended_seconds.0, "last": crowd.ended_seconds.1, "most_transitions": crowd.most_transitions,
+            });
+            lines.push(json!({ "size": size.name, "waiting": strategy.name, "crowd": figures }).to_string());
+        }
     }
+    Ok(lines)
 }

@@ -75,8 +75,10 @@ type TaskResult = Result<Value, (String, String)>;
 async fn invoke_once(cloud: Cloud, context: Arc<Context>, invocation: Arc<Invocation>, payload: Value) -> TaskResult {
     let (number, function) = (invocation.number, invocation.function);
     let who = function.as_str();
+    let began_us = cloud.time.now_us();
     let result = as_caller(&cloud.time, invocation, run_function(&context, function, payload)).await;
     let mut world = cloud.world();
+    world.function_us += cloud.time.now_us() - began_us;
     let result = match result {
         None => {
             world.line(who, "   ** killed");

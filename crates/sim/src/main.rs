@@ -21,7 +21,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Broken seeds that are shown in full; the others are counted.
 const SHOWN_AT_MOST: usize = 3;
 
-const USAGE: &str = "usage: sim [--seeds N] [--from SEED] [--jobs N] [--lag-ms N] | [--every-call] --seed N | [--every-call] --scenario NAME | --waits";
+const USAGE: &str = "usage: sim [--seeds N] [--from SEED] [--jobs N] [--lag-ms N] | [--every-call] --seed N | [--every-call] --scenario NAME | --waits | --crowd";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -42,19 +42,11 @@ fn run(arguments: &[String]) -> Result<bool, String> {
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
         if word == "--crowd" {
-            println!(
-                "{}",
-                crowd::run(
-                    &machine,
-                    waits::SIZES[1],
-                    waits::STRATEGIES[0],
-                    words.next().and_then(|n| n.parse().ok()).unwrap_or(200)
-                )?
-            );
+            crowd::lines(&machine)?.iter().for_each(|line| println!("{line}"));
             return Ok(true);
         }
         if word == "--waits" {
-            println!("{}", waits::table(&machine)?);
+            waits::lines(&machine)?.iter().for_each(|line| println!("{line}"));
             return Ok(true);
         }
         if word == "--every-call" {

@@ -51,6 +51,8 @@ pub struct Report {
     pub took_us: u64,
     /// Calls to RDS in the second that had most of them, when calls were wanted.
     pub peak_rds_calls: u32,
+    /// What functions ran, in microseconds.
+    pub function_us: u64,
     /// Copies that were in progress at once, at the most.
     pub most_copies: usize,
 }
@@ -71,6 +73,7 @@ impl Report {
             invocations: 0,
             took_us: 0,
             peak_rds_calls: 0,
+            function_us: 0,
             most_copies: 0,
         }
     }
@@ -300,6 +303,7 @@ impl Simulation<'_> {
         let mut world = self.cloud.world();
         (world.calls, world.invocations) = (0, 0);
         world.log.clear();
+        world.function_us = 0;
         world.published.clear();
         if let Some(lines) = &mut world.lines {
             lines.clear();
@@ -433,6 +437,7 @@ impl Simulation<'_> {
             invocations,
             took_us: self.cloud.time.now_us(),
             peak_rds_calls: world.tempo.values().copied().max().unwrap_or_default(),
+            function_us: world.function_us,
             most_copies: world.most_copies,
         }
     }

@@ -8,7 +8,7 @@ use crate::run::simulate_here;
 use crate::scenario::Scenario;
 use crate::setup::{Polls, Setup};
 use crate::time::SECOND;
-use std::fmt::{self, Write};
+use serde_json::{Value, json};
 
 /// Restores of each size: their durations are drawn around the size's own.
 const DRAWS: u64 = 20;
@@ -79,6 +79,14 @@ pub struct Taken {
     pub transitions: u64,
     /// Events in the history.
     pub events: u64,
+    /// Transactions of DynamoDB.
+    pub transactions: u64,
+    /// Its other writes.
+    pub writes: u64,
+    /// Its reads, queries included.
+    pub reads: u64,
+    /// What the functions ran, in milliseconds; their calls take up to 40 each.
+    pub function_ms: u64,
 }
 
 impl Size {
@@ -134,25 +142,26 @@ fn walked(machine: &Machine, size: Size, strategy: Strategy, seed: u64) -> Resul
         invocations: u64::from(report.invocations),
         transitions: report.states.get("run-1").map_or(0, Vec::len) as u64,
         events: first.events,
+        transactions: count(&|name| name == "dynamodb:TransactWriteItems"),
+        writes: count(&|name| ["dynamodb:PutItem", "dynamodb:UpdateItem"].contains(&name)),
+        reads: count(&|name| ["dynamodb:GetItem", "dynamodb:Query"].contains(&name)),
+        function_ms: report.function_us / 1000,
     })
 }
 
-/// Medians of every size and strategy.
-#[derive(Debug)]
-pub struct Table(Vec<(Size, Strategy, Taken)>);
-
-/// Simulates every size with every strategy.
+/// Simulates every size with every strategy, and answers each with its medians as a line of JSON.
 ///
 /// # Errors
 /// When a restore does not succeed.
-pub fn table(machine: &Machine) -> Result<Table, String> {
-    let mut rows = vec![];
+pub fn lines(machine: &Machine) -> Result<Vec<String>, String> {
+    let mut lines = vec![];
     for size in SIZES {
         for strategy in STRATEGIES {
-            rows.push((size, strategy, median(machine, size, strategy, DRAWS)?));
+            let taken = median(machine, size, strategy, DRAWS)?;
+            lines.push(json!({ "size": size.name, "waiting": strategy.name, "taken": taken.figures() }).to_string());
         }
     }
-    Ok(Table(rows))
+    Ok(lines)
 }
 
 /// The median of so many draws, of each figure by itself.
@@ -174,30 +183,20 @@ pub fn median(machine: &Machine, size: Size, strategy: Strategy, draws: u64) -> 
         invocations: of(|taken| taken.invocations),
         transitions: of(|taken| taken.transitions),
         events: of(|taken| taken.events),
+        transactions: of(|taken| taken.transactions),
+        writes: of(|taken| taken.writes),
+        reads: of(|taken| taken.reads),
+        function_ms: of(|taken| taken.function_ms),
     })
 }
 
-impl fmt::Display for Table {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = String::from(
-            "| Size | Waiting | Takes | Lost by waiting | Calls to RDS | Calls in all | Invocations | Transitions | Events |\n\
-             |---|---|---|---|---|---|---|---|---|\n",
-        );
-        for (size, strategy, taken) in &self.0 {
-            writeln!(
-                text,
-                "| {} | {} | {} min | {} s | {} | {} | {} | {} | {} |",
-                size.name,
-                strategy.name,
-                taken.seconds / 60,
-                taken.lost,
-                taken.rds_calls,
-                taken.calls,
-                taken.invocations,
-                taken.transitions,
-                taken.events
-            )?;
-        }
-        f.write_str(&text)
+impl Taken {
+    fn figures(&self) -> Value {
+        json!({
+            "seconds": self.seconds, "lost": self.lost, "rds_calls": self.rds_calls, "calls": self.calls,
+            "invocations": self.invocations, "transitions": self.transitions, "events": self.events,
+            "transactions": self.transactions, "writes": self.writes, "reads": self.reads,
+            "function_ms": self.function_ms,
+        })
     }
 }

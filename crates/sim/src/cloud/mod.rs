@@ -148,6 +148,8 @@ pub struct World {
     pub log: Vec<(String, String, String)>,
     /// Calls to RDS by the second in which they arrive, when calls are wanted.
     pub tempo: BTreeMap<u64, u32>,
+    /// What functions ran, in microseconds.
+    pub function_us: u64,
     /// Copies that were in progress at once in the target Region, at the most.
     pub most_copies: usize,
     /// Who calls right now.
@@ -199,6 +201,7 @@ impl World {
             states: BTreeMap::new(),
             log: vec![],
             tempo: BTreeMap::new(),
+            function_us: 0,
             most_copies: 0,
             caller: None,
             delivery: events::Delivery::default(),

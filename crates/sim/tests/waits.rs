@@ -1,0 +1,44 @@
+//! Bounds of what a restore loses and uses, by counts: whatever makes it ask more shows here.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use aurora_restore_sim::waits::{SIZES, STRATEGIES, Strategy, Taken, median};
+use aurora_restore_sim::{Machine, crowd};
+
+/// Draws of each size: fewer than the benchmark's.
+const DRAWS: u64 = 5;
+
+fn strategy(name: &str) -> Strategy {
+    STRATEGIES.into_iter().find(|strategy| strategy.name == name).unwrap()
+}
+
+fn taken(size: usize, name: &str) -> Taken {
+    median(&Machine::shipped().unwrap(), SIZES[size], strategy(name), DRAWS).unwrap()
+}
+
+#[test]
+fn what_a_restore_loses_and_uses_is_bounded() {
+    // 100 GB, the better part of an hour.
+    let (ours, each_minute) = (taken(1, "aurora-restore"), taken(1, "every 60 s"));
+    assert!(ours.lost <= 20 && ours.lost * 4 <= each_minute.lost, "{ours:?} {each_minute:?}");
+    assert!(ours.transitions <= 120, "{ours:?}");
+    assert!(ours.rds_calls <= each_minute.rds_calls && ours.calls <= 320, "{ours:?} {each_minute:?}");
+    assert!(ours.events <= 500, "{ours:?}");
+}
+
+#[test]
+fn the_first_restore_of_a_source_is_bounded_too() {
+    let ours = taken(1, "the first time");
+    assert!(ours.lost <= 25 && ours.transitions <= 180 && ours.calls <= 380, "{ours:?}");
+}
+
+#[test]
+fn without_events_it_takes_longer_and_no_more() {
+    let (ours, each_minute) = (taken(1, "no events"), taken(1, "every 60 s"));
+    assert!(ours.lost * 2 <= each_minute.lost && ours.calls <= 320, "{ours:?} {each_minute:?}");
+}
+
+#[test]
+fn a_crowd_comes_through() {
+    let crowd = crowd::run(&Machine::shipped().unwrap(), SIZES[0], strategy("aurora-restore"), 12).unwrap();
+    assert_eq!((crowd.succeeded, crowd.most_copies), (12, 5), "{crowd:?}");
+}
