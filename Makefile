@@ -18,7 +18,7 @@ CHECKOV := $(INFRA_TOOLS)/checkov/bin/checkov --skip-download --quiet --compact 
 
 
 
-.PHONY: help setup setup-tests build demo demo-failure stack stop test test-newer-postgres test-artefacts sim sim-tests bench-db bench-waits bench-cold check lint-infra lint-templates infra-tools package deploy-plan deploy verify destroy share format clean
+.PHONY: help setup setup-tests build demo demo-failure stack stop test test-newer-postgres test-artefacts sim sim-tests bench bench-db bench-waits bench-cold check lint-infra lint-templates infra-tools package deploy-plan deploy verify destroy share format clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{ printf "  make %-20s %s\n", $$1, $$2 }'
@@ -67,9 +67,11 @@ sim: ## 10,000 disasters by seed, in virtual time (SEEDS=... for another number)
 	@cargo build --locked --release --package aurora-restore-sim --quiet
 	@cargo run --locked --release --package aurora-restore-sim --quiet -- --seeds $(or $(SEEDS),10000)
 
-bench-waits: ## what waiting costs, by size: time lost, calls, transitions; waits of a fixed length beside it
+bench: bench-cold bench-waits bench-db ## all of the following; rewrites docs/performance.md (half an hour)
+
+bench-waits: setup ## what waiting costs, by size: time lost, calls, transitions, dollars; waits of a fixed length beside it (5 minutes); writes docs/performance.md
 	@cargo build --locked --release --package aurora-restore-sim --quiet
-	@cargo run --locked --release --package aurora-restore-sim --quiet -- --waits
+	@$(PY) tests/bench/waits.py --page docs/performance.md
 
 sim-tests: ## every call of every scenario failed in turn, 1,000 seeds, and deliberate defects found
 	cargo test --locked --release --package aurora-restore-sim --quiet

@@ -15,6 +15,13 @@ BEGIN, END = "<!-- costs: written by infra/costs.py -->", "<!-- end of costs -->
 HOURS_A_MONTH = 730
 
 
+def database_units(data, transactions, single_writes, reads):
+    """Write and read units of DynamoDB. Table and two indexes, each item in units of 1 KB; in a transaction the table's own write counts
+    twice, and the lock's check too."""
+    item_kb = data["assumed"]["item_kb"]
+    return transactions * (4 * item_kb + 2) + single_writes * 3 * item_kb, reads * math.ceil(item_kb / 4)
+
+
 def month(size, data):
     """{what: dollars a month} for a nightly restore of this size."""
     price, measured, assumed = data["prices"], data["measured"], data["assumed"]
@@ -22,9 +29,7 @@ def month(size, data):
     # 15 transitions without a wait; each wait adds three (statemachine/README.md).
     waits = (size["transitions"] - 15) / 3
     each = {name: measured[name] + waits * measured["per_wait"].get(name, 0) for name in ("invocations", "transactions", "reads")}
-    # Table and two indexes, each item in units of 1 KB; in a transaction the table's own write counts twice, and the lock's check too.
-    writes = each["transactions"] * (4 * assumed["item_kb"] + 2) + measured["single_writes"] * 3 * assumed["item_kb"]
-    reads = (each["reads"] + measured["queries"]) * math.ceil(assumed["item_kb"] / 4)
+    writes, reads = database_units(data, each["transactions"], measured["single_writes"], each["reads"] + measured["queries"])
     compute = each["invocations"] * assumed["lambda_seconds"] * assumed["lambda_gb"] * price["lambda_gb_second_arm64"]
     secrets = measured["secret_calls"] * (price["secret_call"] + price["kms_call"])
     return {

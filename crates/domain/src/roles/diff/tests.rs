@@ -101,7 +101,7 @@ fn who_was_locked_as_a_declared_user_and_is_one_no_more_is_told() {
     let roles = [("app", ""), ("team", ""), ("ops", ""), ("partner", "login")];
     let seen = server(&roles, &[("rds_superuser", "app")]);
     let closed = ["app", "ops", "partner"].map(str::to_owned);
-    let desired = declared(&[("devops_user", "ops")]).after_closing(closed.into());
+    let desired = declared(&[("readonly_user", "ops")]).after_closing(closed.into());
     assert_eq!(locked_logins(&desired, &seen).collect::<Vec<_>>(), [&name("app")]);
     let note = "app was declared before masking, which locked it, and is declared no more: it stays locked";
     assert!(notes(&desired, &seen).iter().any(|told| told == note), "{:?}", notes(&desired, &seen));
