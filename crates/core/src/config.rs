@@ -56,6 +56,8 @@ pub struct Config {
     pub secret_cache_seconds: u64,
     /// `MAX_WAIT_SECONDS`: upper bound of every `wait_seconds`. For stacks whose RDS is quick; absent in AWS.
     pub max_wait_seconds: Option<u64>,
+    /// `RDS_CALLS_PER_SECOND`: how many calls RDS gets from all functions together, in each Region; absent for no bound.
+    pub rds_calls_per_second: Option<u64>,
     /// `DATABASE_CA_FILE`: PEM file of the roots that database servers are verified against, instead of RDS's own.
     pub database_ca_file: Option<String>,
     /// What a request that does not say takes from the environment.
@@ -85,16 +87,17 @@ impl Config {
         if target_region.is_none() {
             wrong.push("TARGET_REGION is not set".into());
         }
-        let mut seconds = |name: &str| {
+        let mut number = |name: &str, of: &str| {
             let text = env.get(name)?;
             let parsed = text.parse::<u64>().ok();
             if parsed.is_none() {
-                wrong.push(format!("{name} is '{text}'; takes a whole number of seconds"));
+                wrong.push(format!("{name} is '{text}'; takes a whole number of {of}"));
             }
             parsed
         };
-        let secret_cache_seconds = seconds("SECRET_CACHE_TTL").unwrap_or(300);
-        let max_wait_seconds = seconds("MAX_WAIT_SECONDS");
+        let secret_cache_seconds = number("SECRET_CACHE_TTL", "seconds").unwrap_or(300);
+        let max_wait_seconds = number("MAX_WAIT_SECONDS", "seconds");
+        let rds_calls_per_second = number("RDS_CALLS_PER_SECOND", "calls").filter(|calls| *calls > 0);
         if !wrong.is_empty() {
             return Err(Failure::new(
                 ErrorName::Internal,
@@ -114,6 +117,7 @@ impl Config {
             topic_arn,
             secret_cache_seconds,
             max_wait_seconds,
+            rds_calls_per_second,
             database_ca_file: env.get("DATABASE_CA_FILE"),
             defaults: Defaults {
                 source_region: env.get("SOURCE_REGION"),

@@ -1,7 +1,7 @@
 //! What a step works with: made once per process, before the first invocation.
 
 use crate::audit::Audit;
-use crate::aws::{self, Called, ec2::Ec2, kms::Kms, rds::Rds, s3::S3, sfn::Executions, sns::Topic};
+use crate::aws::{self, Called, Pace, ec2::Ec2, kms::Kms, rds::Rds, s3::S3, sfn::Executions, sns::Topic};
 use crate::clock::Clock;
 use crate::config::{Config, Env};
 use crate::error::StepError;
@@ -47,6 +47,11 @@ pub struct Context {
     topic: OnceLock<Topic>,
 }
 
+/// RDS of a Region, at the pace that the configuration wants.
+fn rds_of(sdk: &SdkConfig, store: &Store, clock: &Clock, config: &Config, region: &str) -> Rds {
+    Rds::paced(sdk, region, Pace::of(sdk, store, clock, region, config.rds_calls_per_second))
+}
+
 impl Context {
     /// Builds the clients for the Region that `config` names.
     ///
@@ -63,8 +68,8 @@ impl Context {
         let store = Store::new(&sdk, &config.state_table);
         Self {
             audit: Audit::new(store.clone(), &config.audit_table, clock.clone()),
+            rds: rds_of(&sdk, &store, &clock, &config, &config.target_region),
             store,
-            rds: Rds::new(&sdk, &config.target_region),
             ec2: Ec2::new(&sdk),
             s3: S3::new(&sdk),
             metrics: Metrics::off(),
@@ -122,7 +127,7 @@ impl Context {
 
     /// RDS of another Region, for reading the source.
     pub fn rds_in(&self, region: &Region) -> Rds {
-        Rds::new(&self.sdk, region.as_str())
+        rds_of(&self.sdk, &self.store, &self.clock, &self.config, region.as_str())
     }
 
     /// Makes a call that changes the target or what belongs to it: between a begun and a finished audit record, and only

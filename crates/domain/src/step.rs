@@ -57,6 +57,19 @@ impl Step {
         after.nth(1).unwrap_or(self)
     }
 
+    /// Calls to RDS of the target Region that an invocation makes, about: what it asks for before it begins where calls
+    /// are shared out.
+    pub fn rds_calls(self) -> u64 {
+        match self {
+            Step::Preflight => 12,
+            Step::DeleteCluster => 8,
+            Step::RestoreCluster => 7,
+            Step::CopySnapshot | Step::CheckRestore | Step::ArchiveSnapshot => 3,
+            Step::CheckCopy => 1,
+            Step::SetupDbUsers | Step::VerifyRestore | Step::Notify => 0,
+        }
+    }
+
     /// How long the step may take from its first invocation, repeats and waits included, in seconds. The machine's
     /// `TimeoutSeconds` is the second bound.
     pub fn deadline_seconds(self) -> u64 {

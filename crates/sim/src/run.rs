@@ -143,6 +143,7 @@ fn here(machine: &Machine, setup: &Setup) -> Report {
     world.scene.keeps_log = setup.logs;
     world.scene.shows_messages = setup.shows_messages;
     world.delivery = setup.events;
+    world.scene.is_crowd = setup.crowd > 0;
     let cloud = Cloud::new(world);
     let contexts = setup.skews_ms.iter().map(|skew| scenario::context(&cloud, time::Duration::milliseconds(*skew)));
     let contexts: Vec<Arc<Context>> = match contexts.collect::<Result<Vec<_>, _>>() {

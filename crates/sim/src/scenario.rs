@@ -357,16 +357,15 @@ pub fn crowd(world: &mut World, size: usize) -> Vec<String> {
             cluster(world, TARGET_REGION, name, "db.r6g.large", Some(key_arn(TARGET_REGION)), tags, roles);
         }
     }
-    world.scene.is_crowd = true;
     names
 }
 
 /// A function's context over a cloud; its clock is `skew` apart.
 pub fn context(cloud: &Cloud, skew: time::Duration) -> Result<Context, Failure> {
-    let (source_region, target_region, topic_arn) = {
+    let (source_region, target_region, topic_arn, is_crowd) = {
         let world = cloud.world();
         let scene = &world.scene;
-        (scene.source_region.clone(), scene.target_region.clone(), scene.topic_arn.clone())
+        (scene.source_region.clone(), scene.target_region.clone(), scene.topic_arn.clone(), scene.is_crowd)
     };
     let config = Config::from_env(&Env::fake([
         ("ENVIRONMENT", "sim"),
@@ -377,6 +376,7 @@ pub fn context(cloud: &Cloud, skew: time::Duration) -> Result<Context, Failure> 
         ("TARGET_REGION", &target_region),
         ("KMS_KEY_ID", &key_arn(&target_region)),
         ("AWS_LAMBDA_FUNCTION_NAME", "sim"),
+        ("RDS_CALLS_PER_SECOND", if is_crowd { "10" } else { "" }),
     ]))?;
     let sdk = cloud.sdk_config(&target_region);
     let database: Arc<dyn FakeDatabase> = Arc::new(cloud.clone());

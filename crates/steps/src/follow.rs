@@ -81,6 +81,7 @@ pub(crate) async fn follow(
         )
         .left("nothing was touched")
     })?;
+    context.rds.admit(step.rds_calls()).await?;
     context.audit.forget_end();
     let mut operation = context.store.load(&input.operation_id).await?;
     may_act(&operation, input.execution_arn.as_deref())?;

@@ -5,6 +5,7 @@ mod convert;
 pub mod ec2;
 mod error;
 pub mod kms;
+mod pace;
 pub mod rds;
 #[cfg(test)]
 pub(crate) mod replay;
@@ -16,6 +17,7 @@ pub mod sns;
 mod token;
 
 pub use error::{AwsError, aws_error};
+pub use pace::Pace;
 pub use sdk::sdk_config;
 
 use aws_smithy_types::retry::RetryConfig;

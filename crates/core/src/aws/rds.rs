@@ -1,7 +1,7 @@
 //! RDS in one Region: what is there, and the calls that change it. Reads return `None` for "not found"; any other
 //! error is an error.
 
-use super::{AwsError, Called, aws_error, convert, one_attempt, token};
+use super::{AwsError, Called, Pace, aws_error, convert, one_attempt, token};
 use aurora_restore_domain::cloud::{Cluster, Instance, Snapshot, Tags};
 use aurora_restore_domain::failure::ErrorName;
 use aurora_restore_domain::ids::{ClusterId, InstanceId, SnapshotId};
@@ -27,6 +27,7 @@ pub struct Rds {
     region: String,
     /// For what is signed without a call.
     sdk: SdkConfig,
+    pace: Pace,
 }
 
 fn wire(tags: &Tags) -> Vec<Tag> {
@@ -61,15 +62,29 @@ fn found<T>(answer: Result<T, AwsError>, not_found: &str) -> Result<Option<T>, A
 impl Rds {
     /// RDS of `region`, with the other settings of `config`.
     pub fn new(config: &SdkConfig, region: &str) -> Self {
+        Self::paced(config, region, Pace::default())
+    }
+
+    /// The same, each call in its turn.
+    pub fn paced(config: &SdkConfig, region: &str, pace: Pace) -> Self {
         let sdk = config.clone();
-        let config = aws_sdk_rds::config::Builder::from(config).region(Region::new(region.to_owned()));
+        let config = aws_sdk_rds::config::Builder::from(&pace.over(config)).region(Region::new(region.to_owned()));
         let changing = config.clone().retry_config(one_attempt());
         Self {
             client: Client::from_conf(config.build()),
             changing: Client::from_conf(changing.build()),
             region: region.to_owned(),
             sdk,
+            pace,
         }
+    }
+
+    /// Lets an invocation begin that makes about so many calls.
+    ///
+    /// # Errors
+    /// As [`Pace::admit`].
+    pub async fn admit(&self, calls: u64) -> Result<(), AwsError> {
+        self.pace.admit(calls).await
     }
 
     /// A token with which `user` logs in to a database of this Region, in the function's own name (IAM database
