@@ -94,7 +94,7 @@ def read_variables():
     found = set()
     for path in [*(ROOT / "crates").glob("core/src/**/*.rs"), *(ROOT / "crates").glob("steps/src/**/*.rs"), *(ROOT / "crates").glob("database/src/**/*.rs")]:
         code = re.split(r"#\[cfg\(test\)\]\s*mod ", path.read_text())[0]
-        found |= set(re.findall(r'(?:\bget|required|seconds|secret|var|var_os)\(\s*"([A-Z][A-Z0-9_]+)"', code))
+        found |= set(re.findall(r'(?:\bget|required|number|secret|var|var_os)\(\s*"([A-Z][A-Z0-9_]+)"', code))
     return found
 
 

@@ -60,8 +60,8 @@ pub fn run(machine: &Machine, size: Size, strategy: Strategy, restores: usize) -
 /// What went wrong.
 pub fn lines(machine: &Machine) -> Result<Vec<String>, String> {
     let mut lines = vec![];
-    for size in SIZES.into_iter().take(2) {
-        for strategy in [STRATEGIES[0], STRATEGIES[4]] {
+    for (sizes, strategy) in [(&SIZES[..2], STRATEGIES[0]), (&SIZES[..1], STRATEGIES[4])] {
+        for size in sizes.iter().copied() {
             let crowd = run(machine, size, strategy, CROWD)?;
             let figures = json!({
                 "restores": crowd.restores, "succeeded": crowd.succeeded, "most_copies": crowd.most_copies,

@@ -26,6 +26,8 @@ pub(crate) struct Driver<'s, 'm> {
     pub(crate) arn: String,
     pub(crate) name: String,
     pub(crate) operation_id: String,
+    /// Its functions' own, where those of different executions run side by side; else the simulation's.
+    pub(crate) context: Option<Arc<Context>>,
 }
 
 /// The function that the machine's substitution names.
@@ -130,7 +132,8 @@ impl Driver<'_, '_> {
         });
         // Functions are deployed apart: each has one of the clocks.
         let position = Step::ALL.iter().position(|known| Function::Step(*known) == function).unwrap_or_default();
-        let context = Arc::clone(&self.sim.contexts[position % self.sim.contexts.len()]);
+        let shared = &self.sim.contexts[position % self.sim.contexts.len()];
+        let context = Arc::clone(self.context.as_ref().unwrap_or(shared));
         let (cloud, answer) = (self.sim.cloud.clone(), Rc::new(RefCell::new(None)));
         let place = Rc::clone(&answer);
         self.sim.background.borrow_mut().push(Box::pin(async move {

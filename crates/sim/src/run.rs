@@ -404,8 +404,14 @@ impl Simulation<'_> {
         }
         let began_us = self.cloud.time.now_us();
         let execution = Execution { arn: arn.clone(), name: name.to_owned(), input };
-        let driver =
-            Driver { sim: self, arn: arn.clone(), name: name.to_owned(), operation_id: operation_id.to_owned() };
+        let own = || scenario::context(&self.cloud, time::Duration::ZERO).ok().map(Arc::new);
+        let driver = Driver {
+            sim: self,
+            arn: arn.clone(),
+            name: name.to_owned(),
+            operation_id: operation_id.to_owned(),
+            context: if self.setup.crowd > 0 { own() } else { None },
+        };
         let (ended, events) = walk(self.machine, &driver, &execution).await;
         let ended_us = self.cloud.time.now_us();
         let verdict =
