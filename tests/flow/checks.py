@@ -22,11 +22,11 @@ HAPPY = WALKED["Happy"]
 STEP_OF_STATE = {
     "Preflight": "preflight", "CopySnapshot": "copy-snapshot", "CheckCopy": "check-copy", "DeleteCluster": "delete-cluster",
     "RestoreCluster": "restore-cluster", "CheckRestore": "check-restore", "SetupDbUsers": "setup-db-users",
-    "VerifyRestore": "verify-restore", "ArchiveSnapshot": "archive-snapshot", "Notify": "notify", "NotifyFailure": "notify",
+    "VerifyRestore": "verify-restore", "SwapCluster": "swap-cluster", "RetireCluster": "retire-cluster", "ArchiveSnapshot": "archive-snapshot", "Notify": "notify", "NotifyFailure": "notify",
 }  # fmt: skip
 # The object that a call is about, as the audit trail names it.
 OBJECT_OF_CALL = {
-    "CopyDBClusterSnapshot": "TargetDBClusterSnapshotIdentifier", "ModifyDBCluster": "DBClusterIdentifier",
+    "CopyDBClusterSnapshot": "TargetDBClusterSnapshotIdentifier", "ModifyDBCluster": "DBClusterIdentifier", "ModifyDBInstance": "DBInstanceIdentifier",
     "DeleteDBInstance": "DBInstanceIdentifier", "DeleteDBCluster": "DBClusterIdentifier",
     "RestoreDBClusterFromSnapshot": "DBClusterIdentifier", "CreateDBInstance": "DBInstanceIdentifier",
     "AddTagsToResource": "ResourceName", "DeleteDBClusterSnapshot": "DBClusterSnapshotIdentifier", "Publish": "TopicArn",
@@ -70,7 +70,7 @@ def way(run):
     for state in run.states:
         # Where nobody could be told whom to wake, the same wait goes on by time alone.
         if state.startswith("WaitFor") and state != f"{last}".removesuffix("Event"):
-            assert told[-2:] in (["CopySnapshot", "IsCopyStarted"], ["CheckCopy", "IsCopyAvailable"], ["DeleteCluster", "IsClusterGone"], ["CheckRestore", "IsClusterReady"], ["SetupDbUsers", "AreUsersSetUp"])
+            assert told[-2:] in (["CopySnapshot", "IsCopyStarted"], ["CheckCopy", "IsCopyAvailable"], ["DeleteCluster", "IsClusterGone"], ["CheckRestore", "IsClusterReady"], ["SetupDbUsers", "AreUsersSetUp"], ["SwapCluster", "IsSwapped"], ["RetireCluster", "IsClusterRetired"])
             del told[-2:]
         elif not state.startswith("WaitFor"):
             told.append(state)
@@ -141,7 +141,9 @@ def check_timings(run, steps):
     invoked = {step: 0 for step in timings}
     for event in run.events:
         if event["type"] == "TaskSucceeded":
-            invoked[json.loads(event["taskSucceededEventDetails"]["output"])["Payload"]["step"]] += 1
+            # A wait that an event has ended answers no step's payload.
+            if payload := json.loads(event["taskSucceededEventDetails"]["output"]).get("Payload"):
+                invoked[payload["step"]] += 1
     failed_step = item.get("error", {}).get("step")
     ends = []
     for step in steps:

@@ -9,7 +9,7 @@ from pathlib import Path
 import checks
 import pytest
 import whole
-from functions import STEPS
+from functions import OF_A_SWAP, STEPS
 
 EVENTS = Path(__file__).resolve().parent.parent / "events"
 CARGO_LAMBDA = Path(sys.executable).parent / "cargo-lambda"
@@ -41,9 +41,9 @@ def invoke_until_done(world, step):
 
 
 def test_every_step_has_its_event():
-    """Ten events: preflight's is a whole request, the others name its operation."""
-    assert sorted(path.stem for path in EVENTS.glob("*.json")) == sorted(STEPS)
-    for step in STEPS:
+    """Preflight's is a whole request, the others name its operation."""
+    assert sorted(path.stem for path in EVENTS.glob("*.json")) == sorted(STEPS + OF_A_SWAP)
+    for step in STEPS + OF_A_SWAP:
         event = json.loads((EVENTS / f"{step}.json").read_text())
         assert event["operation_id"] == BY_HAND and (step == "preflight" or len(event) == 1)
 
@@ -53,7 +53,7 @@ def test_a_restore_step_by_step(world):
     answers = {step: invoke_until_done(world, step) for step in STEPS}
     assert {step: answer["outcome"] for step, answer in answers.items()} == dict.fromkeys(STEPS, "done")
     for step, answer in answers.items():
-        assert set(answer) == {"operation_id", "step", "outcome", "wait_seconds", "progress", "detail"}
+        assert set(answer) == {"operation_id", "step", "outcome", "wait_seconds", "progress", "waits_for", "replacement", "detail"}
         assert (answer["operation_id"], answer["step"]) == (BY_HAND, step)
     item = world.state_item(BY_HAND)
     assert (item["status"], item["step"], item.get("execution_arn")) == ("succeeded", "notify", None)

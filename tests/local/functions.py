@@ -21,8 +21,10 @@ STEPS = [
     "preflight", "copy-snapshot", "check-copy", "delete-cluster", "restore-cluster",
     "check-restore", "setup-db-users", "verify-restore", "archive-snapshot", "notify",
 ]  # fmt: skip
+# Those that only a swap goes through.
+OF_A_SWAP = ["swap-cluster", "retire-cluster"]
 # And the one that ends waits.
-FUNCTIONS = [*STEPS, "wake"]
+FUNCTIONS = [*STEPS, *OF_A_SWAP, "wake"]
 # A function that cannot stay up is started ever more slowly, up to this pause.
 SLOWEST_RESTART_SECONDS = 2.0
 

@@ -23,7 +23,8 @@ pub async fn serve<F>(step: Step, run: F) -> Result<(), lambda_runtime::Error>
 where
     F: AsyncFn(&Context, Step, Value) -> Result<StepOutput, StepError>,
 {
-    serve_function(step.as_str(), async |context: &Context, input| run(context, step, input).await).await
+    // Boxed: futures within futures are more than the compiler lays out.
+    serve_function(step.as_str(), async |context: &Context, input| Box::pin(run(context, step, input)).await).await
 }
 
 /// The same for a function that is no step; `name` is what logs and figures call it.

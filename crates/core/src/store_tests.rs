@@ -8,6 +8,7 @@ use aurora_restore_domain::operation::{CopyState, FailedStep, Replaced};
 use aurora_restore_domain::plan::ClusterSettings;
 use aurora_restore_domain::request::{InstanceSpec, ServerlessV2};
 use aurora_restore_domain::step::Step;
+use aurora_restore_domain::swap::{Asked, Renaming, SwapState};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use time::macros::datetime;
@@ -401,6 +402,7 @@ proptest! {
             percent_progress: u8::try_from(numbers[2] % 101).ok(),
         });
         operation.replaced = flags[3].then(|| Replaced {
+            down_since: None,
             arn: text(),
             engine: text(),
             engine_version: text(),
@@ -419,6 +421,13 @@ proptest! {
             deletion_called_at: flags[2].then(&mut text),
             protected_again: flags[0],
         });
+        operation.swap = flags[1].then(|| SwapState {
+            former_as: flags[3].then(&mut text),
+            former_instances: vec![Renaming { from: text(), to: text() }],
+            asked: Some(Asked { what: text(), at: text() }),
+            ..SwapState::default()
+        });
+        operation.downtime_seconds = flags[2].then(|| numbers[3].into());
         operation.error = flags[4].then(|| FailedStep { step: Step::CheckRestore, name: text(), message: text() });
         operation.former = operation.executions_so_far();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -178,6 +178,17 @@ pub struct Key {
     pub state: String,
 }
 
+/// The account's limits in a Region: what is used, and the most; `None` when AWS does not tell.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Quotas {
+    /// `ManualClusterSnapshots`
+    pub manual_snapshots: Option<(i64, i64)>,
+    /// `DBClusters`
+    pub clusters: Option<(i64, i64)>,
+    /// `DBInstances`
+    pub instances: Option<(i64, i64)>,
+}
+
 fn is_managed(tags: &Tags) -> bool {
     tags.get(TAG_MANAGED).is_some_and(|value| value == "true")
 }

@@ -40,13 +40,15 @@ pub enum ErrorName {
     DatabaseRejected,
     /// A check of the restored database did not pass.
     VerificationFailed,
+    /// The restored cluster could not take the target's name.
+    SwapFailed,
     /// A defect of this tool or of its deployment.
     Internal,
 }
 
 impl ErrorName {
     /// Every name, transient ones first.
-    pub const ALL: [ErrorName; 18] = [
+    pub const ALL: [ErrorName; 19] = [
         ErrorName::Throttled,
         ErrorName::ServiceUnavailable,
         ErrorName::StateConflict,
@@ -64,6 +66,7 @@ impl ErrorName {
         ErrorName::SecretInvalid,
         ErrorName::DatabaseRejected,
         ErrorName::VerificationFailed,
+        ErrorName::SwapFailed,
         ErrorName::Internal,
     ];
 
@@ -87,6 +90,7 @@ impl ErrorName {
             | Self::SecretInvalid
             | Self::DatabaseRejected
             | Self::VerificationFailed
+            | Self::SwapFailed
             | Self::Internal => false,
         }
     }

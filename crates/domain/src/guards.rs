@@ -35,6 +35,8 @@ pub struct Facts<'a> {
     pub target: &'a Cluster,
     /// ARN of the source cluster.
     pub source_arn: &'a str,
+    /// The name that the permission must repeat: the target's, whatever the cluster is called by now.
+    pub target_id: &'a ClusterId,
     /// The request's permission to replace a cluster without our tag.
     pub replace_unmanaged: Option<&'a ClusterId>,
     /// The global cluster that the target is a member of.
@@ -53,18 +55,37 @@ pub fn against_deleting(facts: &Facts<'_>) -> Vec<Refusal> {
         .collect()
 }
 
+/// Every reason against giving the target's name to another cluster, and deleting it then.
+pub fn against_swapping(facts: &Facts<'_>) -> Vec<Refusal> {
+    let mut refusals = against_deleting(facts);
+    refusals.extend(renamable(facts));
+    refusals
+}
+
+fn renamable(facts: &Facts<'_>) -> Option<Refusal> {
+    let Cluster { id, status, .. } = facts.target;
+    match status::cluster(status) {
+        status::Class::Failed => refuse(
+            format!("cluster {id} is {status} and cannot be renamed"),
+            "nothing is lost by replacing it with \"replacement\": \"delete_first\"",
+        ),
+        status::Class::Settled | status::Class::InProgress | status::Class::Deleting | status::Class::Unknown => None,
+    }
+}
+
 fn ownership(facts: &Facts<'_>) -> Option<Refusal> {
     let id = &facts.target.id;
     if Sabotage::SkipTagCheck.is_on()
         || facts.target.is_managed()
-        || facts.replace_unmanaged.is_some_and(|permitted| permitted.as_str() == id)
+        || facts.replace_unmanaged.is_some_and(|permitted| permitted == facts.target_id)
     {
         return None;
     }
     refuse(
         format!("cluster {id} is not tagged aurora-restore:managed=true, so it was not made by this tool"),
         format!(
-            "name another target, or repeat its id in the request (\"replace_unmanaged\": \"{id}\") to have it deleted"
+            "name another target, or repeat its id in the request (\"replace_unmanaged\": \"{}\") to have it deleted",
+            facts.target_id
         ),
     )
 }
@@ -173,9 +194,12 @@ mod tests {
     use super::*;
     use crate::decide::fixtures::{self, cluster};
 
+    static TARGET: std::sync::LazyLock<ClusterId> = std::sync::LazyLock::new(fixtures::target);
+
     fn facts(target: &Cluster) -> Facts<'_> {
         Facts {
             target,
+            target_id: &TARGET,
             source_arn: fixtures::SOURCE_ARN,
             replace_unmanaged: None,
             global_cluster: None,
@@ -219,6 +243,14 @@ mod tests {
         let (own, other) = (ClusterId::try_from("staging").unwrap(), ClusterId::try_from("other").unwrap());
         assert_eq!(against_deleting(&Facts { replace_unmanaged: Some(&own), ..facts(&target) }), []);
         assert_eq!(against_deleting(&Facts { replace_unmanaged: Some(&other), ..facts(&target) }).len(), 1);
+    }
+
+    #[test]
+    fn what_cannot_be_renamed_is_not_swapped() {
+        let wreck = Cluster { status: "incompatible-restore".into(), ..cluster("staging") };
+        assert_eq!(against_deleting(&facts(&wreck)), []);
+        assert!(against_swapping(&facts(&wreck))[0].remedy.contains("delete_first"));
+        assert_eq!(against_swapping(&facts(&cluster("staging"))), []);
     }
 
     #[test]

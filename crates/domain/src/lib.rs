@@ -26,6 +26,7 @@ pub mod roles;
 pub mod sabotage;
 pub mod status;
 pub mod step;
+pub mod swap;
 pub mod wait;
 
 /// An instant in UTC.

@@ -24,6 +24,10 @@ pub const TAG_PREFIX: &str = "aurora-restore:";
 /// Room for the instance suffix: a target cluster's id may be this long.
 pub const TARGET_CLUSTER_ID_MAX: usize = 60;
 
+/// With a swap it may be this long: names beside it are made by adding to it and are never cut, so that the functions'
+/// rights can go by how they begin.
+pub const SWAP_TARGET_CLUSTER_ID_MAX: usize = 45;
+
 /// Value of [`TAG_KIND`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -81,6 +85,16 @@ pub fn final_snapshot_id(target: &ClusterId, operation_id: &OperationId) -> Snap
 /// Name of the restored cluster's instance number `ordinal`, from 1; 1 is the writer.
 pub fn instance_id(target: &ClusterId, ordinal: usize) -> InstanceId {
     legal(InstanceId::try_from(format!("{target}-{ordinal}")))
+}
+
+/// Name under which a swap restores beside the living target: `<target>-new-<short>`.
+pub fn scratch_id(target: &ClusterId, operation_id: &OperationId) -> ClusterId {
+    legal(ClusterId::try_from(format!("{target}-new-{}", short(operation_id))))
+}
+
+/// Name that the former cluster gets in a swap: `<target>-old-<short>`.
+pub fn retired_id(target: &ClusterId, operation_id: &OperationId) -> ClusterId {
+    legal(ClusterId::try_from(format!("{target}-old-{}", short(operation_id))))
 }
 
 /// Where the refusal of an execution that has no name of its own is recorded.
@@ -141,6 +155,11 @@ mod tests {
             }
             for ordinal in [1, 15] {
                 prop_assert!(instance_id(&target, ordinal).as_str().len() <= 63);
+                if target.as_str().len() <= SWAP_TARGET_CLUSTER_ID_MAX {
+                    for cluster in [scratch_id(&target, &operation), retired_id(&target, &operation)] {
+                        prop_assert!(instance_id(&cluster, ordinal).as_str().starts_with(target.as_str()));
+                    }
+                }
             }
         }
     }

@@ -42,10 +42,13 @@ fn target_of(operation: &Operation) -> String {
     place.map_or_else(|| "-".into(), |(_, cluster)| cluster.to_owned())
 }
 
-/// Seconds from the start of the operation to its end: the measured recovery time.
+/// Seconds from the start of the operation to its end: the measured recovery time. With a swap until people could log in
+/// under the target's name: that the former cluster stays for a while keeps nobody from working.
 fn recovery_time_seconds(operation: &Operation, now: Instant) -> Option<u64> {
     let started = parse_timestamp(&operation.started_at)?;
+    let swapped = operation.swap.as_ref().and_then(|swap| parse_timestamp(swap.answered_at.as_deref()?));
     let ended = operation.finished_at.as_deref().and_then(parse_timestamp).unwrap_or(now);
+    let ended = swapped.filter(|swapped| *swapped > started).unwrap_or(ended);
     Some(seconds_between(started, ended))
 }
 
@@ -72,29 +75,39 @@ pub fn left_behind(operation: &Operation) -> Vec<String> {
     let mut lines = Vec::new();
     let target = target_of(operation);
     let restored = operation.cluster.is_some();
+    let plan = operation.plan.as_ref();
+    let swap = plan.and_then(|plan| plan.swap.as_ref());
+    let names = operation.request.as_ref().map(|request| &request.target_cluster_id).zip(swap);
+    let stands = names.zip(operation.swap.as_ref()).and_then(|((target, plan), state)| state.stands(target, plan));
+    let former = swap.map_or_else(|| target.clone(), |swap| swap.retired_id.to_string());
     match &operation.replaced {
-        None if restored => {}
+        None if stands.is_some() => {}
+        None if restored && swap.is_none() => {}
         None => lines.push(match operation.plan.as_ref().map(|plan| plan.replaces.is_some()) {
             Some(false) => format!("no cluster {target} existed, and none was made"),
             Some(true) | None => format!("target cluster {target} was not touched"),
         }),
         Some(replaced) if replaced.gone => lines.push(match &replaced.final_snapshot_id {
-            Some(snapshot) => format!("the former cluster {target} was deleted; its final snapshot is {snapshot}"),
-            None => format!("the former cluster {target} was deleted without a final snapshot, as planned"),
+            Some(snapshot) => format!("the former cluster {former} was deleted; its final snapshot is {snapshot}"),
+            None => format!("the former cluster {former} was deleted without a final snapshot, as planned"),
         }),
         Some(replaced) if replaced.protected_again => lines.push(format!(
-            "the deletion of cluster {target} had begun and was stopped: it is protected again, its instances may be gone, its data is there"
+            "the deletion of cluster {former} had begun and was stopped: it is protected again, its instances may be gone, its data is there"
         )),
         Some(_) => lines.push(format!(
-            "the deletion of cluster {target} had begun: deletion protection may be off and instances may be gone"
+            "the deletion of cluster {former} had begun: deletion protection may be off and instances may be gone"
         )),
     }
+    // What is deleted of a swap has its own line.
+    let is_gone = operation.replaced.as_ref().is_some_and(|replaced| replaced.gone);
+    lines.extend(stands.filter(|_| !is_gone));
     if let Some(copy) = operation.copy.as_ref().filter(|copy| copy.made_by_us) {
         lines.push(format!("snapshot copy {} ({})", copy.snapshot_id, copy.status));
     }
     if let Some(cluster) = &operation.cluster {
         let ready = if cluster.ready_at.is_some() { "accepts logins" } else { "not ready" };
-        lines.push(format!("restored cluster {target} ({}, {ready})", cluster.status));
+        let name = operation.restored_name().unwrap_or(target);
+        lines.push(format!("restored cluster {name} ({}, {ready})", cluster.status));
     }
     lines
 }
@@ -163,6 +176,9 @@ fn success(operation: &Operation, now: Instant, lines: &mut Vec<String>) {
     }
     if let Some(seconds) = recovery_point_age_seconds(operation) {
         lines.push(format!("Data age     {} at the start", human_duration(seconds)));
+    }
+    if let Some(seconds) = operation.downtime_seconds {
+        lines.push(format!("Downtime     {}", human_duration(seconds)));
     }
     if let Some(masking) = &operation.masking {
         let scripts: Vec<String> = masking.scripts.iter().map(|script| script.name.clone()).collect();
@@ -260,6 +276,7 @@ fn machine(operation: &Operation, environment: &str, earlier: Option<Status>, no
         "finished_at": operation.finished_at,
         "durations_seconds": durations,
         "recovery_time_seconds": recovery_time_seconds(operation, now).filter(|_| operation.status == Status::Succeeded),
+        "downtime_seconds": operation.downtime_seconds,
         "recovery_point_age_seconds": recovery_point_age_seconds(operation),
         "users": operation.users.as_ref().map(users),
         "verification": operation.verification,
@@ -307,19 +324,49 @@ mod tests {
             assert!(text.contains(words), "{words} in {text}");
         }
         failed.replaced = Some(Replaced { gone: true, ..fixtures::replaced() });
-        failed.cluster = Some(ClusterState {
-            arn: String::new(),
-            status: "creating".into(),
-            endpoint: None,
-            port: None,
-            instances: vec![],
-            master_password_reset_at: None,
-            former_sessions_ended: false,
-            master_user_secret_arn: None,
-            ready_at: None,
-        });
+        failed.cluster =
+            Some(ClusterState { arn: String::new(), status: "creating".into(), ..fixtures::cluster_state() });
         let text = left_behind(&failed).join("\n");
         assert!(text.contains("staging-final-1") && text.contains("creating, not ready"), "{text}");
+    }
+
+    #[test]
+    fn a_swap_tells_which_name_is_whose() {
+        let mut failed = operation(Status::Failed);
+        failed.plan = Some(fixtures::plan_of_swap());
+        failed.request = Some(fixtures::request_of_swap());
+        failed.target = Some("us-west-2#staging".into());
+        let (new, old) = (fixtures::swap_plan().scratch_id, fixtures::swap_plan().retired_id);
+        let told = |operation: &Operation| left_behind(operation).join("\n");
+        assert_eq!(told(&failed), "target cluster staging was not touched");
+        let arn = format!("arn:aws:rds:us-west-2:1:cluster:{new}");
+        failed.cluster = Some(ClusterState { arn, ..fixtures::cluster_state() });
+        assert!(told(&failed).contains(&format!("restored cluster {new} (available")), "{}", told(&failed));
+        assert!(told(&failed).contains("was not touched"), "{}", told(&failed));
+        let mut swap = crate::swap::SwapState { former_as: Some("staging".into()), ..Default::default() };
+        swap.ask("rename cluster staging to another name".into(), NOW);
+        failed.swap = Some(swap.clone());
+        assert!(told(&failed).contains("staging may not answer") && !told(&failed).contains("not touched"));
+        swap.answered_at = Some("2026-11-21T04:50:00.000Z".into());
+        failed.swap = Some(swap);
+        failed.replaced = Some(fixtures::replaced());
+        assert!(told(&failed).contains(&format!("the deletion of cluster {old} had begun")), "{}", told(&failed));
+        assert!(told(&failed).contains("cluster staging is the restored one"));
+        failed.replaced = Some(Replaced { gone: true, ..fixtures::replaced() });
+        assert!(
+            told(&failed).contains(&format!("the former cluster {old} was deleted"))
+                && !told(&failed).contains("renamed")
+        );
+
+        // It has served since minute 50, whatever the grace period of the former.
+        failed.status = Status::Succeeded;
+        failed.is_up_again(Some("2026-11-21T04:45:00.000Z"), datetime!(2026-11-21 04:50 UTC));
+        let message = compose(&failed, "dev", None, NOW);
+        assert_eq!(
+            (&message.json["recovery_time_seconds"], &message.json["downtime_seconds"]),
+            (&json!(3000), &json!(300))
+        );
+        assert!(message.text.contains("Downtime     5 min 0 s"), "{}", message.text);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::phase::{Phase, PhaseState};
 use crate::plan::{ClusterSettings, Plan};
 use crate::request::{InstanceSpec, Request};
 use crate::step::Step;
+use crate::swap::SwapState;
 use crate::{Instant, timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -78,6 +79,12 @@ pub struct Operation {
     pub replaced: Option<Replaced>,
     /// The restored cluster.
     pub cluster: Option<ClusterState>,
+    /// How far the swap of names has come; `None` as long as it has not been looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swap: Option<SwapState>,
+    /// How long the target's name led to no cluster that lets its users in: until the restored one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub downtime_seconds: Option<u64>,
     /// The masking scripts that have run.
     #[serde(default)]
     pub masking: Option<MaskingState>,
@@ -153,6 +160,9 @@ pub struct Replaced {
     /// When this operation called `DeleteDBCluster`, written before the call.
     #[serde(default)]
     pub deletion_called_at: Option<String>,
+    /// When this operation took the first thing away that serves its users.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub down_since: Option<String>,
     /// Whether its deletion protection was turned on again after that, because the operation stopped before deleting it.
     #[serde(default)]
     pub protected_again: bool,
@@ -346,6 +356,8 @@ impl Operation {
             copy: None,
             replaced: None,
             cluster: None,
+            swap: None,
+            downtime_seconds: None,
             masking: None,
             users: None,
             verification: None,
@@ -389,6 +401,21 @@ impl Operation {
         }
     }
 
+    /// Name of the restored cluster as far as is known: names move in a swap.
+    pub fn restored_name(&self) -> Option<String> {
+        let seen = self.cluster.as_ref().and_then(|state| Some(state.arn.rsplit_once(":cluster:")?.1.to_owned()));
+        seen.or_else(|| {
+            let (request, plan) = (self.request.as_ref()?, self.plan.as_ref()?);
+            Some(plan.made_as(&request.target_cluster_id).to_string())
+        })
+    }
+
+    /// Notes how long the target was away: from `since` until now, when it lets people in again.
+    pub fn is_up_again(&mut self, since: Option<&str>, now: Instant) {
+        let since = since.and_then(crate::parse_timestamp);
+        self.downtime_seconds = self.downtime_seconds.or(since.map(|since| crate::seconds_between(since, now)));
+    }
+
     /// Marks the begin of `step`; `true` when this is its first invocation or the first after another step.
     pub fn begin_step(&mut self, step: Step, now: Instant) -> bool {
         let first = !self.timings.contains_key(step.as_str()) || self.step != step;
@@ -412,7 +439,7 @@ impl Operation {
     pub fn step_under_way(&self) -> Step {
         let is_over = |timing: &Timing| matches!(timing.outcome, Some(Outcome::Done | Outcome::Skipped));
         match self.timings.get(self.step.as_str()).is_some_and(is_over) {
-            true => self.step.next(),
+            true => self.step.next(self.request.as_ref().is_some_and(|request| request.swap.is_some())),
             false => self.step,
         }
     }

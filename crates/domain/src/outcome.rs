@@ -1,6 +1,6 @@
 //! What a step answers to the state machine.
 
-use crate::{ids::OperationId, step::Step};
+use crate::{ids::OperationId, request::Replacement, step::Step};
 use serde::{Deserialize, Serialize};
 
 /// The one field that a Choice of the state machine compares.
@@ -42,6 +42,10 @@ pub struct StepOutput {
     /// Whose events may end the wait sooner, as the last part of an ARN: `cluster:staging`.
     #[serde(default)]
     pub waits_for: Vec<String>,
+    /// How the target is replaced: a Choice leads around the swap. Always there, since Step Functions ends an execution
+    /// whose Choice looks for what is not.
+    #[serde(default)]
+    pub replacement: Replacement,
     /// Facts for people; no step reads them.
     pub detail: serde_json::Value,
 }

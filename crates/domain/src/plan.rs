@@ -2,7 +2,7 @@
 //! to themselves.
 
 use crate::cloud::{Cluster, Instance};
-use crate::ids::{InstanceId, OperationId, SnapshotId};
+use crate::ids::{ClusterId, InstanceId, OperationId, SnapshotId};
 use crate::naming::TAG_PREFIX;
 use crate::operation::{Operation, Replaced, Status};
 use crate::phase::{Expected, Phase};
@@ -21,6 +21,9 @@ pub struct Plan {
     pub copy: CopyPlan,
     /// The cluster that will be deleted; `None` when the name is free.
     pub replaces: Option<Replaces>,
+    /// The names beside the target's, when the restored cluster is swapped in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swap: Option<SwapPlan>,
     /// Name of its final snapshot; `None` when declined or nothing is replaced.
     pub final_snapshot_id: Option<SnapshotId>,
     /// Settings of the restored cluster.
@@ -35,6 +38,37 @@ pub struct Plan {
     pub expected: BTreeMap<Phase, Expected>,
     /// What a person reads: one sentence per thing that will happen.
     pub summary: Vec<String>,
+}
+
+impl Plan {
+    /// Name under which the cluster is restored.
+    pub fn made_as<'p>(&'p self, target: &'p ClusterId) -> &'p ClusterId {
+        self.swap.as_ref().map_or(target, |swap| &swap.scratch_id)
+    }
+
+    /// Name under which the former cluster is deleted.
+    pub fn deleted_as<'p>(&'p self, target: &'p ClusterId) -> &'p ClusterId {
+        self.swap.as_ref().map_or(target, |swap| &swap.retired_id)
+    }
+
+    /// The instances as they are named in the cluster `name`: that of the swap, or the target.
+    pub fn instances_in(&self, name: &str) -> Vec<PlannedInstance> {
+        let is_scratch = self.swap.as_ref().is_some_and(|swap| swap.scratch_id.as_str() == name);
+        let named = |planned: &PlannedInstance| match &planned.scratch_id {
+            Some(scratch_id) if is_scratch => PlannedInstance { id: scratch_id.clone(), ..planned.clone() },
+            Some(_) | None => planned.clone(),
+        };
+        self.instances.iter().map(named).collect()
+    }
+}
+
+/// The names beside the target's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SwapPlan {
+    /// The restored cluster's, until it takes the target's.
+    pub scratch_id: ClusterId,
+    /// The former cluster's, once it has given its name away.
+    pub retired_id: ClusterId,
 }
 
 /// The cluster that will be deleted, as found.
@@ -88,9 +122,19 @@ pub enum CopyPlan {
 pub struct PlannedInstance {
     /// Its name.
     pub id: InstanceId,
+    /// Its name until its cluster takes the target's name in a swap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scratch_id: Option<InstanceId>,
     /// Its class and tier.
     #[serde(rename = "spec")]
     pub spec: InstanceSpec,
+}
+
+impl PlannedInstance {
+    /// Whether this is one of its names.
+    pub fn is_called(&self, name: &str) -> bool {
+        self.id.as_str() == name || self.scratch_id.as_ref().is_some_and(|id| id.as_str() == name)
+    }
 }
 
 /// Settings of a cluster: what a restore needs, and what is remembered of a cluster before it is deleted.

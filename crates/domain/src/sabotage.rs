@@ -25,11 +25,13 @@ pub enum Sabotage {
     TakeLockBeforeRecording,
     LeaveFormerRunning,
     ForgetFailedStep,
+    BelieveInSwap,
+    GiveNameAwayEarly,
 }
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::SkipTagCheck,
         Self::IgnoreMembers,
         Self::AlreadyExistsIsDone,
@@ -50,6 +52,8 @@ impl Sabotage {
         Self::TakeLockBeforeRecording,
         Self::LeaveFormerRunning,
         Self::ForgetFailedStep,
+        Self::BelieveInSwap,
+        Self::GiveNameAwayEarly,
     ];
 
     /// Whether this defect is switched on.

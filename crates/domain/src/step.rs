@@ -1,4 +1,4 @@
-//! The ten steps. A step's name is its binary, module, state and metric.
+//! The twelve steps. A step's name is its binary, module, state and metric.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -16,13 +16,15 @@ pub enum Step {
     CheckRestore,
     SetupDbUsers,
     VerifyRestore,
+    SwapCluster,
+    RetireCluster,
     ArchiveSnapshot,
     Notify,
 }
 
 impl Step {
     /// All steps in the workflow's order.
-    pub const ALL: [Step; 10] = [
+    pub const ALL: [Step; 12] = [
         Step::Preflight,
         Step::CopySnapshot,
         Step::CheckCopy,
@@ -31,6 +33,8 @@ impl Step {
         Step::CheckRestore,
         Step::SetupDbUsers,
         Step::VerifyRestore,
+        Step::SwapCluster,
+        Step::RetireCluster,
         Step::ArchiveSnapshot,
         Step::Notify,
     ];
@@ -46,15 +50,18 @@ impl Step {
             Step::CheckRestore => "check-restore",
             Step::SetupDbUsers => "setup-db-users",
             Step::VerifyRestore => "verify-restore",
+            Step::SwapCluster => "swap-cluster",
+            Step::RetireCluster => "retire-cluster",
             Step::ArchiveSnapshot => "archive-snapshot",
             Step::Notify => "notify",
         }
     }
 
-    /// The step after this one; the last stays the last.
-    pub fn next(self) -> Step {
-        let mut after = Step::ALL.into_iter().skip_while(|step| *step != self);
-        after.nth(1).unwrap_or(self)
+    /// The step after this one, with a swap or without; the last stays the last.
+    pub fn next(self, swaps: bool) -> Step {
+        let after = Step::ALL.into_iter().skip_while(|step| *step != self).skip(1);
+        let mut taken = after.filter(|step| swaps || !matches!(step, Step::SwapCluster | Step::RetireCluster));
+        taken.next().unwrap_or(self)
     }
 
     /// Calls to RDS of the target Region that an invocation makes, about: what it asks for before it begins where calls
@@ -62,7 +69,9 @@ impl Step {
     pub fn rds_calls(self) -> u64 {
         match self {
             Step::Preflight => 12,
-            Step::DeleteCluster => 8,
+            Step::DeleteCluster | Step::RetireCluster => 8,
+            // Three names, two lists of instances, and a rename.
+            Step::SwapCluster => 6,
             Step::RestoreCluster => 7,
             Step::CopySnapshot | Step::CheckRestore | Step::ArchiveSnapshot => 3,
             Step::CheckCopy => 1,
@@ -80,6 +89,10 @@ impl Step {
             // A final snapshot of a large cluster is incremental, but not instant.
             Step::DeleteCluster => 4 * HOUR,
             Step::RestoreCluster => HOUR,
+            // Forth and back again, each within its own bound, after a target that is busy.
+            Step::SwapCluster => 4 * HOUR,
+            // The longest grace period, and the deletion.
+            Step::RetireCluster => 28 * HOUR,
             // Masking a large database takes its time.
             Step::CheckRestore | Step::SetupDbUsers => 12 * HOUR,
             Step::Preflight | Step::VerifyRestore | Step::ArchiveSnapshot | Step::Notify => HOUR,
@@ -96,6 +109,14 @@ impl fmt::Display for Step {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_way_leads_around_the_swap_unless_one_was_asked_for() {
+        assert_eq!(Step::VerifyRestore.next(false), Step::ArchiveSnapshot);
+        assert_eq!(Step::VerifyRestore.next(true), Step::SwapCluster);
+        assert_eq!(Step::RetireCluster.next(true), Step::ArchiveSnapshot);
+        assert_eq!(Step::Notify.next(true), Step::Notify);
+    }
 
     #[test]
     fn the_serialised_name_is_the_name() {

@@ -53,6 +53,8 @@ async fn run_step(context: &Context, step: Step, payload: Value) -> Result<StepO
         Step::CheckRestore => Box::pin(steps::check_restore::run(context, step, payload)).await,
         Step::SetupDbUsers => Box::pin(steps::setup_db_users::run(context, step, payload)).await,
         Step::VerifyRestore => Box::pin(steps::verify_restore::run(context, step, payload)).await,
+        Step::SwapCluster => Box::pin(steps::swap_cluster::run(context, step, payload)).await,
+        Step::RetireCluster => Box::pin(steps::retire_cluster::run(context, step, payload)).await,
         Step::ArchiveSnapshot => Box::pin(steps::archive_snapshot::run(context, step, payload)).await,
         Step::Notify => Box::pin(steps::notify::run(context, step, payload)).await,
     }
@@ -156,7 +158,7 @@ impl Driver<'_, '_> {
             let number = {
                 let mut world = self.sim.cloud.world();
                 world.invocations += 1;
-                world.line("EventBridge", &format!("{event}"));
+                world.line("EventBridge", &event);
                 world.invocations
             };
             let event = json!({ "source": "aws.rds", "detail": { "SourceArn": event, "EventID": "RDS-EVENT-SIM" } });

@@ -3,11 +3,12 @@
 
 use crate::database;
 use crate::follow::{Answer, follow, planned, tags};
-use aurora_restore_core::domain::cloud::Cluster;
+use crate::restored;
 use aurora_restore_core::domain::decide::check_restore::{Decision, Password, decide, has_settled};
 use aurora_restore_core::domain::failure::{ErrorName, Failure};
+use aurora_restore_core::domain::ids::ClusterId;
 use aurora_restore_core::domain::naming::Kind;
-use aurora_restore_core::domain::operation::{ClusterState, Operation};
+use aurora_restore_core::domain::operation::Operation;
 use aurora_restore_core::domain::outcome::StepOutput;
 use aurora_restore_core::domain::phase::{Phase, Waiting};
 use aurora_restore_core::domain::plan::{Plan, PlannedInstance};
@@ -37,27 +38,27 @@ pub async fn run(context: &Context, step: Step, input: Value) -> Result<StepOutp
 
 async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, StepError> {
     let (request, plan) = planned(operation)?;
-    let id = &request.target_cluster_id;
-    let cluster = context.rds.cluster(id).await?;
+    let (id, cluster) = restored::find(context, operation, &request, &plan).await?;
+    let id = &id;
     let mut instances = vec![];
     if cluster.as_ref().is_some_and(has_settled) {
         instances = context.rds.instances_of(id).await?;
         // A name that is missing among the members may be somebody else's.
-        for planned in &plan.instances {
-            if !instances.iter().any(|instance| instance.id == planned.id.as_str()) {
-                instances.extend(context.rds.instance(&planned.id).await?);
+        for (planned, named) in plan.instances.iter().zip(plan.instances_in(id.as_str())) {
+            if !instances.iter().any(|instance| planned.is_called(&instance.id)) {
+                instances.extend(context.rds.instance(&named.id).await?);
             }
         }
     }
     let is_managed = request.managed_master.is_some();
-    let state = record(operation, cluster.as_ref(), &plan, is_managed)?;
+    let state = restored::record(operation, cluster.as_ref(), &plan, is_managed)?;
     let password = Password { is_managed, is_reset: state.master_password_reset_at.is_some() };
     let elapsed_seconds = operation.seconds_in(Step::CheckRestore, context.clock.now());
     match decide(&plan, cluster.as_ref(), &instances, &operation.operation_id, password, elapsed_seconds) {
         Decision::Wait(waiting) => Ok(Answer::waiting_for(waiting)),
         Decision::Fail(failure) => Err(failure.into()),
-        Decision::CreateInstances(missing) => create(context, operation, &request, &plan, &missing).await,
-        Decision::ResetMasterPassword => reset_master_password(context, operation, &request).await,
+        Decision::CreateInstances(missing) => create(context, operation, id, &plan, &missing).await,
+        Decision::ResetMasterPassword => reset_master_password(context, operation, id, &request).await,
         Decision::Protect => {
             let call = context.rds.set_deletion_protection(id, true);
             let detail = json!({ "deletion_protection": true });
@@ -69,41 +70,17 @@ async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, St
     }
 }
 
-/// Takes what was seen into the operation.
-fn record<'o>(
-    operation: &'o mut Operation,
-    seen: Option<&Cluster>,
-    plan: &Plan,
-    is_managed: bool,
-) -> Result<&'o mut ClusterState, Failure> {
-    let id = operation.operation_id.clone();
-    let state = operation.cluster.as_mut().ok_or_else(|| {
-        Failure::new(ErrorName::ResourceConflict, format!("operation {id} has restored no cluster"))
-            .next("run restore-cluster first")
-    })?;
-    if let Some(cluster) = seen {
-        state.arn.clone_from(&cluster.arn);
-        state.status.clone_from(&cluster.status);
-        state.endpoint.clone_from(&cluster.endpoint);
-        state.port = cluster.port;
-        let secret = cluster.master_user_secret.as_ref().filter(|_| is_managed);
-        state.master_user_secret_arn = secret.map(|secret| secret.arn.clone());
-        state.instances = plan.instances.iter().map(|instance| instance.id.to_string()).collect();
-    }
-    Ok(state)
-}
-
 async fn create(
     context: &Context,
     operation: &Operation,
-    request: &Request,
+    id: &ClusterId,
     plan: &Plan,
     missing: &[PlannedInstance],
 ) -> Result<Answer, StepError> {
     let tags = tags(operation, plan, Kind::Instance);
     for instance in missing {
-        let detail = json!({ "cluster": request.target_cluster_id, "class": instance.spec.db_instance_class });
-        let call = context.rds.create_instance(&request.target_cluster_id, &plan.snapshot.engine, instance, &tags);
+        let detail = json!({ "cluster": id, "class": instance.spec.db_instance_class });
+        let call = context.rds.create_instance(id, &plan.snapshot.engine, instance, &tags);
         context.mutate(operation, "rds:CreateDBInstance", instance.id.as_str(), detail, call).await?;
     }
     let names: Vec<_> = missing.iter().map(|instance| instance.id.as_str()).collect();
@@ -114,9 +91,9 @@ async fn create(
 async fn reset_master_password(
     context: &Context,
     operation: &mut Operation,
+    id: &ClusterId,
     request: &Request,
 ) -> Result<Answer, StepError> {
-    let id = &request.target_cluster_id;
     match &request.managed_master {
         Some(managed) => {
             let detail =
@@ -148,9 +125,14 @@ async fn try_login(context: &Context, operation: &mut Operation) -> Result<Answe
     let master = database::master(context, operation).await?;
     let error = match database::server(context, operation, &master)?.try_master().await {
         Ok(login) => {
-            let now = timestamp(context.clock.now());
+            let now = context.clock.now();
+            let down_since = operation.replaced.as_ref().and_then(|replaced| replaced.down_since.clone());
+            // With a swap it is somebody else who serves until then.
+            if operation.swap.is_none() {
+                operation.is_up_again(down_since.as_deref(), now);
+            }
             let endpoint = operation.cluster.as_mut().and_then(|state| {
-                state.ready_at = Some(now);
+                state.ready_at = Some(timestamp(now));
                 state.endpoint.clone()
             });
             let detail = json!({ "endpoint": endpoint, "server_version": login.server_version, "tls": login.tls });

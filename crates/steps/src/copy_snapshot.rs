@@ -60,7 +60,7 @@ async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, St
             let copied = context.mutate(operation, "rds:CopyDBClusterSnapshot", copy_id.as_str(), detail, call).await;
             if let Err(error) = &copied
                 && error.name() == ErrorName::QuotaExceeded
-                && !is_full(context.rds.manual_snapshot_quota().await?)
+                && !is_full(context.rds.quotas().await?.manual_snapshots)
             {
                 return Ok(no_slot(context, operation));
             }

@@ -17,6 +17,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The restored database. Everything that a step does to it goes through here, so that a simulation can stand for it.
 #[derive(Debug)]
@@ -274,6 +275,21 @@ pub(crate) fn server(
     };
     let inner = context.stand_in::<Arc<dyn FakeDatabase>>().map_or(Inner::Real, |fake| Inner::Fake(Arc::clone(fake)));
     Ok(Database { server, inner })
+}
+
+/// How long a name is looked up before it counts as unknown.
+const LOOKUP_SECONDS: u64 = 2;
+
+/// The addresses that a name leads to now; none that is not known, and none in a simulation.
+pub(crate) async fn addresses(context: &Context, host: &str, port: u16) -> BTreeSet<String> {
+    if context.stand_in::<Arc<dyn FakeDatabase>>().is_some() {
+        return BTreeSet::new();
+    }
+    let lookup = tokio::time::timeout(Duration::from_secs(LOOKUP_SECONDS), tokio::net::lookup_host((host, port)));
+    match lookup.await {
+        Ok(Ok(found)) => found.map(|address| address.to_string()).collect(),
+        Ok(Err(_)) | Err(_) => BTreeSet::new(),
+    }
 }
 
 /// The engine that was restored: the snapshot's.

@@ -107,6 +107,7 @@ pub(crate) async fn conclude(
     answer: Result<Answer, StepError>,
 ) -> Result<StepOutput, StepError> {
     let operation_id = operation.operation_id.clone();
+    let replacement = operation.request.as_ref().map(Request::replacement).unwrap_or_default();
     match answer {
         Ok(answer) => {
             let now = context.clock.now();
@@ -132,6 +133,7 @@ pub(crate) async fn conclude(
                 wait_seconds,
                 progress: answer.progress,
                 waits_for: answer.waiting.map(|waiting| waiting.waits_for).unwrap_or_default(),
+                replacement,
                 detail: answer.detail,
             })
         }

@@ -12,8 +12,12 @@ mod ground;
 mod mask;
 pub mod notify;
 pub mod preflight;
+mod removal;
 pub mod restore_cluster;
+mod restored;
+pub mod retire_cluster;
 pub mod setup_db_users;
+pub mod swap_cluster;
 pub mod verify_restore;
 pub mod wake;
 

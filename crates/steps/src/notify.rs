@@ -15,7 +15,7 @@ use aurora_restore_core::domain::naming;
 use aurora_restore_core::domain::notification::{Message, compose};
 use aurora_restore_core::domain::operation::{self, FailedStep, NotificationState, Operation, Status};
 use aurora_restore_core::domain::outcome::{Outcome, StepOutput};
-use aurora_restore_core::domain::request::{parse, target_of};
+use aurora_restore_core::domain::request::{Replacement, parse, target_of};
 use aurora_restore_core::domain::sabotage::Sabotage;
 use aurora_restore_core::domain::step::Step;
 use aurora_restore_core::domain::timestamp;
@@ -163,6 +163,7 @@ async fn tell_of_refusal(
         wait_seconds: None,
         progress: None,
         waits_for: vec![],
+        replacement: Replacement::default(),
         detail: json!({ "told": "the execution was refused; the operation is another execution's" }),
     })
 }
@@ -218,13 +219,13 @@ async fn protect_again(context: &Context, operation: &mut Operation) -> Result<O
     if Sabotage::LeaveUnprotected.is_on() {
         return Ok(None);
     }
-    let Some((request, replaced)) = operation.request.as_ref().zip(operation.replaced.as_ref()) else {
+    let Some(((request, plan), replaced)) = operation.planned().ok().zip(operation.replaced.as_ref()) else {
         return Ok(None);
     };
     if replaced.gone {
         return Ok(None);
     }
-    let id = request.target_cluster_id.clone();
+    let id = plan.deleted_as(&request.target_cluster_id).clone();
     let protected = async {
         let target = context.rds.cluster(&id).await?;
         if !needs_protection_again(replaced, target.as_ref(), context.clock.now()) {
@@ -344,6 +345,7 @@ fn measure(context: &Context, operation: &Operation, told: &Value) {
         let figures: Vec<_> = [
             figure("RecoveryTimeSeconds", "recovery_time_seconds"),
             figure("RecoveryPointAgeSeconds", "recovery_point_age_seconds"),
+            figure("DowntimeSeconds", "downtime_seconds"),
         ]
         .into_iter()
         .flatten()

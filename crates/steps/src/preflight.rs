@@ -25,6 +25,7 @@ use aurora_restore_core::domain::plan::{self, Base, Plan};
 use aurora_restore_core::domain::request::{Request, SnapshotSelector, parse};
 use aurora_restore_core::domain::roles::unfit;
 use aurora_restore_core::domain::step::Step;
+use aurora_restore_core::domain::swap::SwapState;
 use aurora_restore_core::domain::{parse_timestamp, seconds_between, timestamp};
 use aurora_restore_core::secrets::{parse_app, parse_master};
 use aurora_restore_core::{Context, StepError};
@@ -138,6 +139,8 @@ async fn open(
             ready_at: None,
             ..cluster
         }),
+        swap: known.swap.map(SwapState::again),
+        downtime_seconds: known.downtime_seconds,
         masking: known.masking,
         users: known.users,
         archive: known.archive,
@@ -217,10 +220,10 @@ async fn make_plan(context: &Context, operation: &Operation, request: &Request) 
 
 async fn observe(context: &Context, operation: &Operation, request: &Request) -> Result<Observed, StepError> {
     let rds = &context.rds;
-    let (snapshots, target, manual_snapshots) = tokio::try_join!(
+    let (snapshots, target, quotas) = tokio::try_join!(
         snapshots(context, request),
         async { rds.cluster(&request.target_cluster_id).await.map_err(StepError::from) },
-        async { rds.manual_snapshot_quota().await.map_err(StepError::from) },
+        async { rds.quotas().await.map_err(StepError::from) },
     )?;
     let mut instances = match &target {
         Some(_) => rds.instances_of(&request.target_cluster_id).await?,
@@ -235,11 +238,12 @@ async fn observe(context: &Context, operation: &Operation, request: &Request) ->
         taken_snapshot_names(rds, request, &operation.operation_id),
     )?;
     instances.extend(others);
-    let mut observed = Observed { snapshots, manual_snapshots, instances, base, ..Observed::default() };
+    let mut observed = Observed { snapshots, quotas, instances, base, ..Observed::default() };
     observed.expected = operation.source.as_deref().map(|source| expected(&earlier, source)).unwrap_or_default();
     observed.global_cluster = global_cluster;
     observed.key = key;
     observed.taken_snapshot_names = taken_snapshot_names;
+    observed.taken_cluster_names = taken_cluster_names(rds, request, &operation.operation_id).await?;
     observed.target = target;
     if let Some(draft) = draft(request, &observed, &operation.operation_id) {
         observed.ground = Some(ground::look(context, &Blueprint::of(&draft)).await?);
@@ -320,6 +324,22 @@ async fn taken_snapshot_names(
         // A copy with this operation's tag is ours from an attempt whose record was lost.
         let snapshot = rds.snapshot(id.as_str()).await?;
         taken.extend(snapshot.filter(|snapshot| !snapshot.belongs_to(operation_id)).map(|snapshot| snapshot.id));
+    }
+    Ok(taken)
+}
+
+/// Clusters that are not this operation's and bear a name which its swap will need.
+async fn taken_cluster_names(
+    rds: &Rds,
+    request: &Request,
+    operation_id: &OperationId,
+) -> Result<Vec<String>, StepError> {
+    let (target, mut taken) = (&request.target_cluster_id, Vec::new());
+    if request.swap.is_some() {
+        for id in [naming::scratch_id(target, operation_id), naming::retired_id(target, operation_id)] {
+            let cluster = rds.cluster(&id).await?;
+            taken.extend(cluster.filter(|cluster| !cluster.belongs_to(operation_id)).map(|cluster| cluster.id));
+        }
     }
     Ok(taken)
 }

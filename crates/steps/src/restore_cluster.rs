@@ -3,6 +3,7 @@
 
 use crate::follow::{Answer, follow, planned, tags, with_key_advice};
 use crate::ground;
+use crate::restored;
 use aurora_restore_core::domain::cloud::Cluster;
 use aurora_restore_core::domain::decide::restore_cluster::{Decision, decide};
 use aurora_restore_core::domain::failure::{ErrorName, Failure};
@@ -12,6 +13,7 @@ use aurora_restore_core::domain::naming::Kind;
 use aurora_restore_core::domain::operation::{ClusterState, Operation};
 use aurora_restore_core::domain::outcome::StepOutput;
 use aurora_restore_core::domain::step::Step;
+use aurora_restore_core::domain::swap::SwapState;
 use aurora_restore_core::{Context, StepError};
 use serde_json::{Value, json};
 
@@ -25,7 +27,6 @@ pub async fn run(context: &Context, step: Step, input: Value) -> Result<StepOutp
 
 async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, StepError> {
     let (request, plan) = planned(operation)?;
-    let id = &request.target_cluster_id;
     let snapshot_id = operation.copy.as_ref().map(|copy| copy.snapshot_id.clone()).ok_or_else(|| {
         Failure::new(
             ErrorName::ResourceConflict,
@@ -33,7 +34,8 @@ async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, St
         )
         .next("run copy-snapshot and check-copy first")
     })?;
-    let existing = context.rds.cluster(id).await?;
+    let (id, existing) = restored::find(context, operation, &request, &plan).await?;
+    let id = &id;
     match decide(existing.as_ref(), &operation.operation_id) {
         Decision::Refuse(failure) => Err(failure.into()),
         Decision::Adopt => {
@@ -41,6 +43,7 @@ async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, St
             Ok(Answer::done(json!({ "cluster_id": id, "adopted": true })))
         }
         Decision::Restore => {
+            restored::is_not_just_renamed(context, operation)?;
             let snapshot = context.rds.snapshot(&snapshot_id).await?;
             usable_snapshot(&plan, snapshot.as_ref(), &operation.operation_id)?;
             let (doubts, key) = ground::doubts(context, &plan).await?;
@@ -53,6 +56,7 @@ async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, St
             // What is known and masked is another cluster's data. Forgotten before the call, whose answer may be lost.
             let had_cluster = operation.cluster.take().is_some();
             let had_masked = operation.masking.take().is_some();
+            operation.swap = operation.swap.take().map(SwapState::for_another);
             if had_cluster || had_masked {
                 context.store.save(operation, context.clock.now()).await?;
             }

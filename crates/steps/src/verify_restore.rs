@@ -37,10 +37,9 @@ async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, St
     let checks: Vec<CheckState> = results.into_iter().map(state).collect();
     let failed: Vec<String> =
         checks.iter().filter(|check| !check.passed).map(|check| format!("{} ({})", check.name, check.value)).collect();
+    let name = operation.restored_name().unwrap_or_else(|| request.target_cluster_id.to_string());
     let verification = Verification { passed: failed.is_empty(), checks };
-    context
-        .record_event(operation, "aurora-restore:Verified", request.target_cluster_id.as_str(), json!(verification))
-        .await?;
+    context.record_event(operation, "aurora-restore:Verified", &name, json!(verification)).await?;
     let count = verification.checks.len();
     operation.verification = Some(verification);
     if failed.is_empty() {
@@ -48,7 +47,7 @@ async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, St
     }
     Err(Failure::new(
         ErrorName::VerificationFailed,
-        format!("{} of {count} checks of cluster {} failed: {}", failed.len(), request.target_cluster_id, failed.join("; ")),
+        format!("{} of {count} checks of cluster {} failed: {}", failed.len(), name, failed.join("; ")),
     )
     .next("look at the data; the restored cluster stays for that; start again under the same operation_id when it is mended")
     .into())

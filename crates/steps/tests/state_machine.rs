@@ -4,6 +4,7 @@
 
 use aurora_restore_core::domain::failure::ErrorName;
 use aurora_restore_core::domain::outcome::Outcome;
+use aurora_restore_core::domain::request::Replacement;
 use aurora_restore_core::domain::step::Step;
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
@@ -134,6 +135,15 @@ fn a_choice_compares_the_outcome_and_takes_nothing_unknown_for_done() {
     for (name, choice) in of_type(&definition, "Choice") {
         assert_eq!(choice["Default"], "RecordUnknownOutcome", "{name}");
         let mut known = BTreeSet::new();
+        // The other word that every step answers: how the target is replaced.
+        if name == "IsSwapPlanned" {
+            let rules = choice["Choices"].as_array().unwrap();
+            assert!(rules.iter().all(|rule| rule["Variable"] == "$.replacement"));
+            let words: BTreeSet<_> = rules.iter().map(|rule| rule["StringEquals"].as_str().unwrap()).collect();
+            let known = [Replacement::DeleteFirst, Replacement::Swap].map(|word| serde_json::to_value(word).unwrap());
+            assert_eq!(words, known.iter().map(|word| word.as_str().unwrap()).collect());
+            continue;
+        }
         for rule in choice["Choices"].as_array().unwrap() {
             assert_eq!(rule["Variable"], "$.outcome", "{name}");
             known.insert(rule["StringEquals"].as_str().unwrap().to_owned());
@@ -160,7 +170,7 @@ fn waits_are_the_steps_to_decide_and_bounded_twice() {
     // The copy is looked at by CheckCopy; CopySnapshot's bound is the same time, not another one.
     let steps = Step::ALL.into_iter().filter(|step| *step != Step::CopySnapshot);
     let all: u64 = steps.map(Step::deadline_seconds).sum();
-    // And the waits for a quota, in the worst case of four steps that can meet one.
+    // And the waits for a quota, in the worst case of four steps that can meet one: the cluster is deleted first or last.
     let quota = 4 * 60 * 900;
     let whole = definition["TimeoutSeconds"].as_u64().unwrap();
     assert!(

@@ -67,6 +67,7 @@ impl AwsError {
             | ErrorName::SecretInvalid
             | ErrorName::DatabaseRejected
             | ErrorName::VerificationFailed
+            | ErrorName::SwapFailed
             | ErrorName::Internal => None,
         }
     }

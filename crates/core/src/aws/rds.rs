@@ -2,7 +2,7 @@
 //! error is an error.
 
 use super::{AwsError, Called, Pace, aws_error, convert, one_attempt, token};
-use aurora_restore_domain::cloud::{Cluster, Instance, Snapshot, Tags};
+use aurora_restore_domain::cloud::{Cluster, Instance, Quotas, Snapshot, Tags};
 use aurora_restore_domain::failure::ErrorName;
 use aurora_restore_domain::ids::{ClusterId, InstanceId, SnapshotId};
 use aurora_restore_domain::plan::{ClusterSettings, PlannedInstance};
@@ -38,7 +38,7 @@ fn called(answer: &impl RequestId) -> Called<()> {
     Called { value: (), request_id: answer.request_id().map(str::to_owned) }
 }
 
-/// A deletion that the thing's state forbids: it is gone, perhaps by our own earlier call, or protected. Worth another
+/// A deletion or a new name that the thing's state forbids: it is gone, perhaps by our own earlier call, or protected. Worth another
 /// look, never a success by itself.
 fn look_again(mut error: AwsError) -> AwsError {
     // The last one: deletion protection that was seen off is on after all.
@@ -234,16 +234,22 @@ impl Rds {
         Ok(None)
     }
 
-    /// Manual cluster snapshots in the Region, and the account's limit; `None` when AWS does not tell.
+    /// The account's limits in the Region, and what is used of them.
     ///
     /// # Errors
     /// Whatever RDS says.
-    pub async fn manual_snapshot_quota(&self) -> Result<Option<(i64, i64)>, AwsError> {
+    pub async fn quotas(&self) -> Result<Quotas, AwsError> {
         let answer = self.client.describe_account_attributes().send().await;
         let answer = answer.map_err(|error| self.error("rds:DescribeAccountAttributes", "the account", error))?;
-        let quota =
-            answer.account_quotas().iter().find(|quota| quota.account_quota_name() == Some("ManualClusterSnapshots"));
-        Ok(quota.and_then(|quota| Some((quota.used?, quota.max?))))
+        let quota = |name: &str| {
+            let quota = answer.account_quotas().iter().find(|quota| quota.account_quota_name() == Some(name))?;
+            Some((quota.used?, quota.max?))
+        };
+        Ok(Quotas {
+            manual_snapshots: quota("ManualClusterSnapshots"),
+            clusters: quota("DBClusters"),
+            instances: quota("DBInstances"),
+        })
     }
 
     /// `CopyDBClusterSnapshot` into this Region. `kms_key_id` if and only if the source is encrypted.
@@ -284,6 +290,38 @@ impl Rds {
             .await
             .map(|answer| called(&answer))
             .map_err(|error| self.error("rds:ModifyDBCluster", id.as_str(), error))
+    }
+
+    /// Gives a cluster another name; asynchronous on RDS's side. Its endpoints change with it.
+    ///
+    /// # Errors
+    /// Whatever RDS says.
+    pub async fn rename_cluster(&self, from: &str, to: &str) -> Result<Called<()>, AwsError> {
+        self.changing
+            .modify_db_cluster()
+            .db_cluster_identifier(from)
+            .new_db_cluster_identifier(to)
+            .apply_immediately(true)
+            .send()
+            .await
+            .map(|answer| called(&answer))
+            .map_err(|error| look_again(self.error("rds:ModifyDBCluster", from, error)))
+    }
+
+    /// Gives an instance another name; asynchronous on RDS's side, and the instance restarts.
+    ///
+    /// # Errors
+    /// Whatever RDS says.
+    pub async fn rename_instance(&self, from: &str, to: &str) -> Result<Called<()>, AwsError> {
+        self.changing
+            .modify_db_instance()
+            .db_instance_identifier(from)
+            .new_db_instance_identifier(to)
+            .apply_immediately(true)
+            .send()
+            .await
+            .map(|answer| called(&answer))
+            .map_err(|error| look_again(self.error("rds:ModifyDBInstance", from, error)))
     }
 
     /// Sets a cluster's master password; asynchronous on RDS's side.

@@ -203,6 +203,7 @@ async fn an_instance_takes_class_and_tier() {
     let wire = Wire::new([(200, &done("CreateDBInstance"))]);
     let instance = PlannedInstance {
         id: InstanceId::try_from("staging-1").unwrap(),
+        scratch_id: None,
         spec: InstanceSpec { db_instance_class: "db.serverless".into(), promotion_tier: Some(0) },
     };
     rds(&wire).create_instance(&staging(), "aurora-postgresql", &instance, &BTreeMap::new()).await.unwrap();
@@ -212,12 +213,47 @@ async fn an_instance_takes_class_and_tier() {
 }
 
 #[tokio::test]
-async fn the_limit_of_manual_snapshots_is_told_or_unknown() {
+async fn names_change_at_once_and_one_that_is_gone_is_worth_a_look() {
+    let (cluster, instance) = (done("ModifyDBCluster"), done("ModifyDBInstance"));
+    let gone =
+        ["DBClusterNotFoundFault", "DBInstanceNotFound", "DBClusterAlreadyExistsFault", "DBInstanceAlreadyExists"];
+    let gone = gone.map(|code| error(code, "said so"));
+    let wire = Wire::new([
+        (200, cluster.as_str()),
+        (200, instance.as_str()),
+        (404, gone[0].as_str()),
+        (404, gone[1].as_str()),
+        (400, gone[2].as_str()),
+        (400, gone[3].as_str()),
+    ]);
+    let rds = rds(&wire);
+    rds.rename_cluster("staging", "staging-old-1").await.unwrap();
+    rds.rename_instance("staging-1", "staging-old-1-1").await.unwrap();
+    let asked = wire.asked();
+    for (body, words) in asked.iter().zip([
+        ["DBClusterIdentifier=staging&", "NewDBClusterIdentifier=staging-old-1", "ApplyImmediately=true"],
+        ["DBInstanceIdentifier=staging-1&", "NewDBInstanceIdentifier=staging-old-1-1", "ApplyImmediately=true"],
+    ]) {
+        assert!(words.iter().all(|words| body.contains(words)), "{words:?} in {body}");
+    }
+    // Renamed by our own earlier call, or by somebody: the repeated step looks.
+    for renamed in [true, false, true, false] {
+        let failed = match renamed {
+            true => rds.rename_cluster("staging", "x").await,
+            false => rds.rename_instance("staging-1", "x").await,
+        };
+        assert_eq!(failed.unwrap_err().name, ErrorName::StateConflict);
+    }
+}
+
+#[tokio::test]
+async fn the_limits_of_the_account_are_told_or_unknown() {
     let body = "<DescribeAccountAttributesResponse xmlns=\"http://rds.amazonaws.com/doc/2014-10-31/\"><DescribeAccountAttributesResult><AccountQuotas>\
         <AccountQuota><AccountQuotaName>DBClusters</AccountQuotaName><Used>1</Used><Max>40</Max></AccountQuota>\
         <AccountQuota><AccountQuotaName>ManualClusterSnapshots</AccountQuotaName><Used>98</Used><Max>100</Max></AccountQuota>\
         </AccountQuotas></DescribeAccountAttributesResult></DescribeAccountAttributesResponse>";
     let wire = Wire::new([(200, body), (200, &done("DescribeAccountAttributes"))]);
-    assert_eq!(rds(&wire).manual_snapshot_quota().await.unwrap(), Some((98, 100)));
-    assert_eq!(rds(&wire).manual_snapshot_quota().await.unwrap(), None);
+    let quotas = Quotas { manual_snapshots: Some((98, 100)), clusters: Some((1, 40)), instances: None };
+    assert_eq!(rds(&wire).quotas().await.unwrap(), quotas);
+    assert_eq!(rds(&wire).quotas().await.unwrap(), Quotas::default());
 }

@@ -79,13 +79,21 @@ pub fn decide(
         Class::Settled => {}
     }
 
-    let found = |planned: &PlannedInstance| instances.iter().find(|instance| instance.id == planned.id.as_str());
-    let missing: Vec<_> = plan.instances.iter().filter(|planned| found(planned).is_none()).cloned().collect();
+    // By the names that they have here, or by those that they had before a swap that stopped half-way.
+    let wanted = plan.instances_in(id);
+    let found = |named: &PlannedInstance| {
+        let exact = instances.iter().find(|instance| instance.id == named.id.as_str());
+        exact.or_else(|| {
+            let planned = plan.instances.iter().find(|planned| planned.is_called(named.id.as_str()))?;
+            instances.iter().find(|instance| planned.is_called(&instance.id))
+        })
+    };
+    let missing: Vec<_> = wanted.iter().filter(|named| found(named).is_none()).cloned().collect();
     if !missing.is_empty() {
         return Decision::CreateInstances(missing);
     }
-    for (planned, instance) in plan.instances.iter().filter_map(|planned| Some((planned, found(planned)?))) {
-        let name = &planned.id;
+    for instance in wanted.iter().filter_map(found) {
+        let name = &instance.id;
         if instance.cluster_id.as_deref() != Some(id) || !instance.belongs_to(operation_id) {
             return Decision::Fail(
                 Failure::new(
@@ -100,7 +108,7 @@ pub fn decide(
             Class::Deleting => return fail(format!("instance {name} is being deleted by someone else")),
             Class::InProgress | Class::Unknown => {
                 let progress = format!("instance {name} is {}", instance.status);
-                let names = plan.instances.iter().map(|planned| planned.id.as_str());
+                let names = wanted.iter().map(|planned| planned.id.as_str());
                 return Decision::Wait(Waiting::of(Phase::Instances, progress).for_instances(names));
             }
             Class::Settled if instance.status == "stopped" => return fail(format!("instance {name} was stopped")),
@@ -198,6 +206,25 @@ mod tests {
         assert!(matches!(next(Some(&cluster), &instances, true), Decision::Wait(_)));
         cluster.has_pending_master_password = false;
         assert_eq!(next(Some(&cluster), &instances, true), Decision::TryLogin);
+    }
+
+    #[test]
+    fn instances_are_known_by_both_their_names() {
+        let plan = fixtures::plan_of_swap();
+        let scratch = plan.swap.as_ref().unwrap().scratch_id.to_string();
+        let beside = Cluster { id: scratch.clone(), ..fixtures::restored() };
+        let password = Password { is_managed: false, is_reset: true };
+        let next =
+            |instances: &[Instance]| decide(&plan, Some(&beside), instances, &fixtures::operation_id(), password, 0);
+        let named = |id: String| Instance { cluster_id: Some(scratch.clone()), ..fixtures::instance(&id) };
+        let decision = next(&[named(format!("{scratch}-2"))]);
+        let Decision::CreateInstances(missing) = decision else { panic!("{decision:?}") };
+        assert_eq!(missing.iter().map(|i| i.id.to_string()).collect::<Vec<_>>(), [format!("{scratch}-1")]);
+        // A swap that stopped after it had renamed one of them.
+        assert_eq!(next(&[named("staging-1".into()), named(format!("{scratch}-2"))]), Decision::TryLogin);
+        // The former cluster's is not taken for ours.
+        let formers = Instance { cluster_id: Some("staging".into()), ..fixtures::instance("staging-1") };
+        assert!(matches!(next(&[formers, named(format!("{scratch}-2"))]), Decision::Fail(_)));
     }
 
     #[test]

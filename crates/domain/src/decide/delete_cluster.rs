@@ -32,6 +32,8 @@ pub enum Decision {
 pub struct Facts<'a> {
     /// The operation that asks.
     pub operation_id: &'a OperationId,
+    /// What the cluster is to the operation: `the target`, or after a swap `the former cluster`.
+    pub what: &'a str,
     /// What the guards say, see [`guards::against_deleting`].
     pub refusals: &'a [Refusal],
     /// What is wrong with the snapshot or the key that the restore will use, see [`guards::usable_snapshot`] and
@@ -70,8 +72,8 @@ pub fn decide(target: Option<&Cluster>, instances: &[Instance], facts: &Facts<'_
     } else {
         format!("cluster {id} was not touched")
     };
-    let begins = "refused to delete the target: ";
-    if let Some(failure) = guards::as_failure(ErrorName::RefusedUnsafe, begins, facts.refusals, &left) {
+    let begins = format!("refused to delete {}: ", facts.what);
+    if let Some(failure) = guards::as_failure(ErrorName::RefusedUnsafe, &begins, facts.refusals, &left) {
         return Decision::Refuse(failure);
     }
     if let Some(failure) = facts.unusable {
@@ -116,6 +118,7 @@ mod tests {
             &[],
             &Facts {
                 operation_id,
+                what: "the target",
                 refusals,
                 unusable,
                 begun: false,
@@ -129,6 +132,7 @@ mod tests {
         let operation_id = &fixtures::operation_id();
         let facts = Facts {
             operation_id,
+            what: "the target",
             refusals: &[],
             unusable: None,
             begun: false,
@@ -198,6 +202,7 @@ mod tests {
         let refusals = [Refusal { reason: "a snapshot of that name exists".into(), remedy: "none".into() }];
         let facts = Facts {
             operation_id: &fixtures::operation_id(),
+            what: "the target",
             refusals: &refusals,
             unusable: None,
             begun: true,

@@ -4,9 +4,9 @@ use crate::cloud::{Cluster, Instance, Member, Snapshot};
 use crate::guards::{Ground, SecurityGroup};
 use crate::ids::{ClusterId, OperationId, SnapshotId};
 use crate::naming;
-use crate::operation::Replaced;
-use crate::plan::{ClusterSettings, CopyPlan, Plan, PlannedInstance, Replaces, SnapshotRef, settings_of};
-use crate::request::InstanceSpec;
+use crate::operation::{ClusterState, Replaced};
+use crate::plan::{ClusterSettings, CopyPlan, Plan, PlannedInstance, Replaces, SnapshotRef, SwapPlan, settings_of};
+use crate::request::{Defaults, InstanceSpec, Request, Swap, parse};
 use std::collections::BTreeMap;
 use time::macros::datetime;
 
@@ -111,9 +111,49 @@ pub(crate) fn copy() -> Snapshot {
     }
 }
 
+/// A request for a swap.
+pub(crate) fn request_of_swap() -> Request {
+    let input = serde_json::json!({ "source_region": "us-east-1", "source_cluster_id": "production",
+        "target_region": "us-west-2", "target_cluster_id": "staging" });
+    Request { swap: Some(Swap::default()), ..parse(&input, &Defaults::default()).unwrap() }
+}
+
+/// What is known of a restored cluster.
+pub(crate) fn cluster_state() -> ClusterState {
+    ClusterState {
+        arn: String::new(),
+        status: "available".into(),
+        endpoint: None,
+        port: None,
+        instances: vec![],
+        master_password_reset_at: None,
+        former_sessions_ended: false,
+        master_user_secret_arn: None,
+        ready_at: None,
+    }
+}
+
+pub(crate) fn swap_plan() -> SwapPlan {
+    SwapPlan {
+        scratch_id: naming::scratch_id(&target(), &operation_id()),
+        retired_id: naming::retired_id(&target(), &operation_id()),
+    }
+}
+
+/// [`plan`] with a swap.
+pub(crate) fn plan_of_swap() -> Plan {
+    let swap = swap_plan();
+    let mut plan = plan();
+    for (index, planned) in plan.instances.iter_mut().enumerate() {
+        planned.scratch_id = Some(naming::instance_id(&swap.scratch_id, index + 1));
+    }
+    Plan { swap: Some(swap), ..plan }
+}
+
 pub(crate) fn plan() -> Plan {
     let spec = InstanceSpec { db_instance_class: "db.r6g.large".into(), promotion_tier: Some(1) };
-    let planned = |ordinal| PlannedInstance { id: naming::instance_id(&target(), ordinal), spec: spec.clone() };
+    let planned =
+        |ordinal| PlannedInstance { id: naming::instance_id(&target(), ordinal), scratch_id: None, spec: spec.clone() };
     Plan {
         snapshot: SnapshotRef {
             id: "snap-1".into(),
@@ -131,6 +171,7 @@ pub(crate) fn plan() -> Plan {
             kms_key_id: Some("key-1".into()),
         },
         replaces: Some(Replaces { arn: cluster("staging").arn, resource_id: "cluster-OLD".into() }),
+        swap: None,
         final_snapshot_id: Some(SnapshotId::try_from("staging-final-1").unwrap()),
         settings: ClusterSettings::default(),
         instances: vec![planned(1), planned(2)],
@@ -166,6 +207,7 @@ pub(crate) fn replaced() -> Replaced {
         resource_id: target.resource_id.clone(),
         protection_off_at: Some("2026-11-21T11:00:00.000Z".into()),
         deletion_called_at: None,
+        down_since: None,
         protected_again: false,
     }
 }

@@ -9,6 +9,8 @@ pub mod mask;
 pub mod mask_mysql;
 pub mod preflight;
 pub mod restore_cluster;
+pub mod retire_cluster;
+pub mod swap_cluster;
 
 #[cfg(test)]
 pub(crate) mod fixtures;

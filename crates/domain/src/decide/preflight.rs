@@ -1,13 +1,16 @@
 //! Everything that can be known before anything is touched: the plan, or all reasons against it together.
 
-use crate::cloud::{Cluster, Instance, Key, Snapshot};
+mod room;
+mod summary;
+
+use crate::cloud::{Cluster, Instance, Key, Quotas, Snapshot};
 use crate::engine::Engine;
 use crate::failure::{ErrorName, Failure};
 use crate::guards::{self, Blueprint, Ground};
 use crate::ids::{OperationId, SnapshotId};
 use crate::naming;
 use crate::phase::{Expected, Phase};
-use crate::plan::{self, Base, ClusterSettings, CopyPlan, Plan, PlannedInstance, Replaces, SnapshotRef};
+use crate::plan::{self, Base, ClusterSettings, CopyPlan, Plan, PlannedInstance, Replaces, SnapshotRef, SwapPlan};
 use crate::request::{InstanceSpec, Request, SnapshotSelector};
 use crate::roles::{Access, Privilege, unfit};
 use crate::status;
@@ -35,8 +38,10 @@ pub struct Observed {
     pub taken_snapshot_names: Vec<String>,
     /// What the restore of [`draft`] rests on; `None` when there is no draft.
     pub ground: Option<Ground>,
-    /// Manual cluster snapshots in the target Region and the account's limit, when AWS told it.
-    pub manual_snapshots: Option<(i64, i64)>,
+    /// Clusters that bear a name which a swap needs.
+    pub taken_cluster_names: Vec<String>,
+    /// The account's limits in the target Region, and what is used of them.
+    pub quotas: Quotas,
     /// Master user name in the secret.
     pub master_username: Option<String>,
     /// The database that the master's secret names.
@@ -73,7 +78,9 @@ pub fn key_to_look_at(request: &Request, base: &Base) -> Option<String> {
 pub fn instances_to_create(request: &Request, base: &Base) -> Vec<PlannedInstance> {
     let specs = request.settings.instances.as_ref().unwrap_or(&base.instances);
     let id = |index: usize| naming::instance_id(&request.target_cluster_id, index + 1);
-    specs.iter().enumerate().map(|(index, spec)| PlannedInstance { id: id(index), spec: spec.clone() }).collect()
+    let planned =
+        |(index, spec): (usize, &InstanceSpec)| PlannedInstance { id: id(index), scratch_id: None, spec: spec.clone() };
+    specs.iter().enumerate().map(planned).collect()
 }
 
 /// Makes the plan.
@@ -95,8 +102,10 @@ pub fn decide(request: &Request, observed: &Observed, operation_id: &OperationId
     let source_arn = snapshot.as_ref().ok().map(|snapshot| source_cluster_arn(request, snapshot)).unwrap_or_default();
     let final_snapshot_id = final_snapshot_id(request, observed, operation_id);
     if let Some(target) = &observed.target {
-        let refusals = guards::against_deleting(&guards::Facts {
+        let guard = if request.swap.is_some() { guards::against_swapping } else { guards::against_deleting };
+        let refusals = guard(&guards::Facts {
             target,
+            target_id: &request.target_cluster_id,
             source_arn: &source_arn,
             replace_unmanaged: request.replace_unmanaged.as_ref(),
             global_cluster: observed.global_cluster.as_deref(),
@@ -312,16 +321,7 @@ fn invalid(request: &Request, observed: &Observed, snapshot: Option<&Snapshot>) 
             crate::request::TAGS_MAX
         ));
     }
-    if let Some((used, limit)) = observed.manual_snapshots {
-        let needed =
-            i64::from(!is_same_region(request)) + i64::from(observed.target.is_some() && !request.skip_final_snapshot);
-        if used + needed > limit {
-            problems.push(format!(
-                "the account's limit of manual cluster snapshots in {}: {used} of {limit} are used and this restore makes {needed} more; delete old ones or have the limit raised",
-                request.target_region
-            ));
-        }
-    }
+    problems.extend(room::missing(request, observed, instances.len()));
     if problems.is_empty() {
         return vec![];
     }
@@ -382,6 +382,7 @@ fn taken_names(request: &Request, observed: &Observed, operation_id: &OperationI
     if !is_same_region(request) && observed.taken_snapshot_names.iter().any(|name| name == copy_id.as_str()) {
         taken.push(format!("a snapshot {copy_id} exists in the target Region"));
     }
+    taken.extend(observed.taken_cluster_names.iter().map(|name| format!("a cluster {name} exists")));
     if taken.is_empty() {
         return None;
     }
@@ -420,6 +421,16 @@ fn planned(request: &Request, observed: &Observed, snapshot: &Snapshot, operatio
     let mut settings =
         ClusterSettings { kms_key_id: restore_key, ..plan::merge(&request.settings, base.settings.as_ref()) };
     settings.enable_iam_database_authentication |= request.token_users().next().is_some();
+    let swap = request.swap.map(|_| SwapPlan {
+        scratch_id: naming::scratch_id(&request.target_cluster_id, operation_id),
+        retired_id: naming::retired_id(&request.target_cluster_id, operation_id),
+    });
+    let mut instances = instances_to_create(request, base);
+    if let Some(swap) = &swap {
+        for (index, planned) in instances.iter_mut().enumerate() {
+            planned.scratch_id = Some(naming::instance_id(&swap.scratch_id, index + 1));
+        }
+    }
     let mut plan = Plan {
         snapshot: SnapshotRef {
             id: snapshot.id.clone(),
@@ -436,62 +447,17 @@ fn planned(request: &Request, observed: &Observed, snapshot: &Snapshot, operatio
         replaces: target.map(|target| Replaces { arn: target.arn.clone(), resource_id: target.resource_id.clone() }),
         final_snapshot_id: final_snapshot_id(request, observed, operation_id),
         settings,
-        instances: instances_to_create(request, base),
+        swap,
+        instances,
         tags: plan::merge_tags(&request.tags, base),
         expected: observed.expected.clone(),
         summary: vec![],
     };
-    plan.summary = summary(request, &plan);
+    plan.summary = summary::of(request, &plan);
     if let Some(earlier) = &base.remembered_by {
         plan.summary.push(format!("settings that the request does not give come from what operation {earlier} remembered of the cluster that it deleted"));
     }
     plan
-}
-
-/// The plan in sentences.
-fn summary(request: &Request, plan: &Plan) -> Vec<String> {
-    let Request { target_region, target_cluster_id: target, source_region, source_cluster_id: source, .. } = request;
-    let mut lines = Vec::new();
-    let taken = plan.snapshot.created_at.as_deref().unwrap_or("unknown");
-    match &plan.copy {
-        CopyPlan::SameRegion => {
-            lines.push(format!("use snapshot {} of {source} (taken {taken}) where it is", plan.snapshot.id))
-        }
-        CopyPlan::Copy { copy_id, kms_key_id } => {
-            let key = kms_key_id.as_ref().map_or("unencrypted".to_owned(), |key| format!("encrypted with {key}"));
-            lines.push(format!(
-                "copy snapshot {} of {source} (taken {taken}) from {source_region} to {target_region} as {copy_id}, {key}",
-                plan.snapshot.id
-            ));
-        }
-    }
-    match (&plan.replaces, &plan.final_snapshot_id) {
-        (None, _) => lines.push(format!("no cluster {target} exists, so none is deleted")),
-        (Some(_), Some(name)) => lines.push(format!("delete cluster {target} with final snapshot {name}")),
-        (Some(_), None) if request.skip_final_snapshot => {
-            lines.push(format!("delete cluster {target} WITHOUT a final snapshot, as asked"));
-        }
-        (Some(_), None) => lines.push(format!(
-            "delete cluster {target}, left by a restore that failed before it came up, without a final snapshot"
-        )),
-    }
-    let classes: Vec<_> = plan
-        .instances
-        .iter()
-        .map(|PlannedInstance { id, spec: InstanceSpec { db_instance_class, .. } }| {
-            format!("{id} ({db_instance_class})")
-        })
-        .collect();
-    lines.push(format!("restore cluster {target} with {}", classes.join(", ")));
-    let by_token: Vec<&str> = request.token_users().collect();
-    if !by_token.is_empty() {
-        lines.push(format!("turn on IAM database authentication, with which {} will log in", by_token.join(", ")));
-    }
-    lines.push("reset the master password, set up the declared users, deal with inherited logins, verify".into());
-    if request.archive_snapshot && matches!(plan.copy, CopyPlan::Copy { .. }) {
-        lines.push(format!("archive the copy and keep the newest {} of this source", request.retention.copies));
-    }
-    lines
 }
 
 #[cfg(test)]

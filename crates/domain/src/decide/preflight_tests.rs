@@ -222,7 +222,7 @@ fn each_wrong_world_has_its_own_words() {
             ErrorName::InvalidRequest,
             "PLACEHOLDER",
         ),
-        (json!({}), |w| w.manual_snapshots = Some((99, 100)), ErrorName::InvalidRequest, "99 of 100"),
+        (json!({}), |w| w.quotas.manual_snapshots = Some((99, 100)), ErrorName::InvalidRequest, "99 of 100"),
         (json!({}), |w| w.instances[1].cluster_id = Some("other".into()), ErrorName::ResourceConflict, "staging-2"),
         (json!({}), |w| w.target.as_mut().unwrap().tags.clear(), ErrorName::RefusedUnsafe, "not made by this tool"),
         (json!({}), |w| w.global_cluster = Some("world".into()), ErrorName::RefusedUnsafe, "global cluster world"),

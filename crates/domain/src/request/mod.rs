@@ -2,6 +2,7 @@
 
 mod fields;
 mod masking;
+mod swap;
 mod users;
 mod verify;
 
@@ -14,6 +15,7 @@ pub use masking::{Masking, Scripts};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
+pub use swap::{Replacement, Swap};
 pub use verify::{Freshness, RowCount, SchemaHash, SqlCheck, Verify};
 
 /// A request whose every field was checked on its own. What the world must answer (does the snapshot exist?) is
@@ -32,6 +34,9 @@ pub struct Request {
     pub target_cluster_id: ClusterId,
     /// Settings of the restored cluster that the request names; the others come from the cluster being replaced.
     pub settings: RequestedSettings,
+    /// Restore beside the living target and swap names, instead of deleting it first.
+    #[serde(default)]
+    pub swap: Option<Swap>,
     /// Delete the old cluster without a final snapshot.
     pub skip_final_snapshot: bool,
     /// Repeats the id of a cluster that is not tagged as ours, to allow its replacement.
@@ -64,6 +69,11 @@ pub struct Request {
 }
 
 impl Request {
+    /// How the target is replaced.
+    pub fn replacement(&self) -> Replacement {
+        if self.swap.is_some() { Replacement::Swap } else { Replacement::DeleteFirst }
+    }
+
     /// The keys of the users who log in with tokens.
     pub fn token_users(&self) -> impl Iterator<Item = &str> {
         token_users(&self.users)
@@ -286,11 +296,7 @@ pub fn parse(input: &Value, defaults: &Defaults) -> Result<Request, Vec<Problem>
 
     let snapshot = snapshot(&mut fields, source_region.as_ref());
     let settings = settings(&mut fields, defaults, target_region.as_ref());
-    if let Some(replacement) = fields.text("replacement")
-        && replacement != "delete_first"
-    {
-        fields.problem("replacement", &replacement, "'delete_first'");
-    }
+    let swap = swap::read(&mut fields, target_cluster_id.as_ref());
     let skip_final_snapshot = fields.flag("skip_final_snapshot").unwrap_or(false);
     let replace_unmanaged: Option<ClusterId> = fields.id("replace_unmanaged");
     if let (Some(permitted), Some(target)) = (&replace_unmanaged, &target_cluster_id)
@@ -342,6 +348,7 @@ pub fn parse(input: &Value, defaults: &Defaults) -> Result<Request, Vec<Problem>
         target_region,
         target_cluster_id,
         settings,
+        swap,
         skip_final_snapshot,
         replace_unmanaged,
         archive_snapshot,
