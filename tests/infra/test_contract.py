@@ -129,7 +129,7 @@ def test_keys_of_other_teams():
     assert values["KMS_KEY_ID"] == database
     named = {key: {name for name, made in stack.resources().items() if key in json.dumps(made["Properties"])} for key in (database, secret)}
     assert named[database] == {"PreflightRole", "CopySnapshotRole", "DeleteClusterRole", "RestoreClusterRole", "CheckRestoreRole"}
-    assert named[secret] == {"PreflightRole", "CheckRestoreRole", "SetupDbUsersRole", "VerifyRestoreRole"}
+    assert named[secret] == {"PreflightRole", "CheckRestoreRole", "SetupDbUsersRole", "VerifyRestoreRole", "SwapClusterRole"}
     # The request's own example is the key that is taken when nothing is said.
     example = re.search(r"\| `master_user_secret_kms_key_id` \|.*`\"([^`\"]+)\"` \|$", (ROOT / "README.md").read_text(), re.MULTILINE)
     assert example[1] == CONTRACT["key_alias"]

@@ -195,7 +195,7 @@ def test_a_call_that_is_new_is_found(monkeypatch):
 OURS = {"aws:ResourceTag/aurora-restore:managed": "true", "aws:RequestTag/aurora-restore:managed": "true", "aws:ResourceTag/aurora-restore:kind": "copy"}
 RDS = f"arn:aws:rds:{REGION}:123456789012"
 CHANGES = [
-    "rds:DeleteDBCluster", "rds:ModifyDBCluster", "rds:DeleteDBInstance", "rds:CreateDBInstance", "rds:RestoreDBClusterFromSnapshot", "rds:CopyDBClusterSnapshot",
+    "rds:DeleteDBCluster", "rds:ModifyDBCluster", "rds:ModifyDBInstance", "rds:DeleteDBInstance", "rds:CreateDBInstance", "rds:RestoreDBClusterFromSnapshot", "rds:CopyDBClusterSnapshot",
     "rds:DeleteDBClusterSnapshot", "rds:CreateDBClusterSnapshot", "rds:AddTagsToResource", "rds:StopDBCluster", "rds:RemoveFromGlobalCluster",
 ]  # fmt: skip
 
@@ -214,7 +214,7 @@ def test_what_is_out_of_reach(deployment):
             for resource in foreign:
                 assert not allowed(documents, action, resource, OURS), f"{who}: {action} on {resource}"
         for action, resource in (("rds:DeleteDBCluster", f"{RDS}:cluster:staging"), ("rds:DeleteDBInstance", f"{RDS}:db:staging-1"), ("rds:ModifyDBCluster", f"{RDS}:cluster:staging")):
-            if deployment != "over an unmanaged target" or who not in ("delete-cluster", "notify"):
+            if deployment != "over an unmanaged target" or who not in ("delete-cluster", "notify", "swap-cluster"):
                 assert not allowed(documents, action, resource, {}), f"{who}: {action} on an untagged {resource}"
         for snapshot in (f"{RDS}:cluster-snapshot:by-hand", f"{RDS}:cluster-snapshot:staging-final-0123456789", f"{RDS}:cluster-snapshot:rds:production-1"):
             assert not allowed(documents, "rds:DeleteDBClusterSnapshot", snapshot, OURS), f"{who}: deletes {snapshot}"
@@ -229,13 +229,13 @@ def test_what_is_out_of_reach(deployment):
 
 
 def test_nobody_logs_in_as_a_user_that_was_not_named():
-    """Only verify-restore, only as the users of the parameter, and as nobody where it names none."""
+    """Only who tries logins, only as the users of the parameter, and as nobody where it names none."""
     users = "arn:aws:rds-db:us-west-2:123456789012:dbuser:cluster-ABC"
     for parameters, may in ((DEPLOYMENTS[USUAL], True), ({**DEPLOYMENTS[USUAL], "IamUserArns": ""}, False)):
         for who, role in ROLES.items():
             documents = Stack(parameters).policies(role).values()
             for user in ("devops_user", "master", "rdsadmin", "*"):
-                assert allowed(documents, "rds-db:connect", f"{users}/{user}", {}) == (may and who == "verify-restore" and user == "devops_user"), (who, user)
+                assert allowed(documents, "rds-db:connect", f"{users}/{user}", {}) == (may and who in ("verify-restore", "swap-cluster") and user == "devops_user"), (who, user)
 
 
 def test_the_source_is_denied_whoever_allows_it():

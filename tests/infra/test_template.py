@@ -105,7 +105,7 @@ def test_functions_are_chosen_and_explained():
     assert "ReservedConcurrentExecutions" not in STACK.resolve(common)
     assert Stack({"ReservedConcurrency": 5}).resolve(common)["ReservedConcurrentExecutions"] == 5
     in_vpc = {name for name, function in of_type("AWS::Serverless::Function").items() if "VpcConfig" in function}
-    assert in_vpc == {"CheckRestoreFunction", "SetupDbUsersFunction", "VerifyRestoreFunction"}
+    assert in_vpc == {"CheckRestoreFunction", "SetupDbUsersFunction", "VerifyRestoreFunction", "SwapClusterFunction"}
 
 
 def test_no_password_in_the_template():

@@ -11,6 +11,7 @@ NAMESPACE = "aurora-restore"
 # The functions' own figures with their dimensions, as crates/core/src/metrics.rs writes them (Environment is always there).
 FIGURES = {
     "Restores": {"Outcome"}, "StepSeconds": {"Step", "Outcome"}, "Failures": {"Step", "Reason"}, "RecoveryTimeSeconds": set(), "RecoveryPointAgeSeconds": set(),
+    "DowntimeSeconds": set(),
 }  # fmt: skip
 SOURCES = [path.read_text() for crate in ("core", "steps") for path in (ROOT / "crates" / crate / "src").rglob("*.rs")]
 BY_FILTER = {"Placeholders"}
@@ -59,7 +60,7 @@ def test_alarms_rest_on_figures_that_are_written():
 def test_what_has_to_be_watched_is():
     """Runs that failed, timed out or are missing; steps that take long; throttles; the queue; secrets that nobody filled."""
     watched = {name.removesuffix("Alarm") for name in of_type("AWS::CloudWatch::Alarm")}
-    long = {"LongCopy", "LongDeletion", "LongRestore", "LongSetup"}
+    long = {"LongCopy", "LongDeletion", "LongRestore", "LongSetup", "LongSwap", "LongRetirement"}
     assert watched == {"Failed", "TimedOut", "Missing", "Throttled", "StateMachineThrottled", "DeadLetters", "Placeholder"} | long
 
 
