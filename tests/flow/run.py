@@ -21,7 +21,7 @@ HERE = Path(__file__).resolve().parent
 GOLDEN = HERE.parent / "golden" / "calls.json"
 SIDE_BY_SIDE = 4
 # The longest first, so that none of them is left over at the end; files not named here come after.
-LONGEST = ["test_failures.py", "test_killed.py", "test_masking.py", "test_bad_input.py", "test_variants.py", "test_mysql.py", "test_happy.py"]
+LONGEST = ["test_swap.py", "test_failures.py", "test_killed.py", "test_masking.py", "test_bad_input.py", "test_variants.py", "test_mysql.py", "test_happy.py"]
 
 
 def files():

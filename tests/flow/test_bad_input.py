@@ -51,7 +51,7 @@ WRONG = [
     ("a parameter group that is not there", {"db_cluster_parameter_group_name": "none"}, ["db_cluster_parameter_group_name: got none", "exists in us-west-2"], "staging"),
     ("a parameter group of another version", {"db_cluster_parameter_group_name": "of-13"}, ["got of-13, whose family is aurora-postgresql13; takes one of family aurora-postgresql15"], "staging"),
     ("permission for another cluster", {"replace_unmanaged": "other"}, ["replace_unmanaged: got other", "'staging'"], "staging"),
-    ("a way of replacing not built", {"replacement": "swap"}, ["replacement: got swap", "'delete_first'"], "staging"),
+    ("a way of replacing that there is not", {"replacement": "rename"}, ["replacement: got rename", "'delete_first' or 'swap'"], "staging"),
     ("a tag of ours", {"tags": {"aurora-restore:managed": "false"}}, ["tags: got aurora-restore:managed", "do not start with 'aws:'"], "staging"),
     ("an illegal operation_id", {"operation_id": "a b"}, ["operation_id: got a b", "1 to 80 letters"], "staging"),
     ("a check without a query", {"verify": {"checks": [{"name": "x"}]}}, ["verify.checks[0].query: needs"], "staging"),

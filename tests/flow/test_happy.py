@@ -38,8 +38,8 @@ def test_the_restore_succeeds_on_every_side(happy):
 
 def test_the_states_are_entered_in_this_order(happy):
     """The loops included: created instances are waited for once, the new master password once."""
-    loop = ["CheckRestore", "IsClusterReady", "WaitForRestore"]
-    wanted = [*checks.HAPPY[:8], *loop, *loop, *checks.HAPPY[8:]]
+    loop, at = ["CheckRestore", "IsClusterReady", "WaitForRestoreEvent"], checks.HAPPY.index("CheckRestore")
+    wanted = [*checks.HAPPY[:at], *loop, *loop, *checks.HAPPY[at:]]
     assert happy.run.states == wanted
     assert happy.run.item["timings"]["check-restore"]["invocations"] == 3 and checks.retries(happy.run) == []
 

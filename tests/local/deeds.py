@@ -11,12 +11,15 @@ ACCOUNT = "123456789012"
 # What differs from run to run, and what stands for it. In this order.
 VARIABLE = [
     (re.compile(r"(-copy-|-final-)[0-9a-f]{10}$"), r"\1OPERATION"),
+    (re.compile(r"(-new-|-old-)[0-9a-f]{10}(-\d+)?$"), r"\1OPERATION\2"),
     (re.compile(r"(:execution:[^:]+:).*"), r"\1EXECUTION"),
     (re.compile(r"(:key/)(?!OTHER$).*"), r"\1KEY"),
     (re.compile(r"(:rds:[a-z-]+)-\d{4}-\d\d-\d\d-\d\d-\d\d$"), r"\1-NIGHT"),
     (re.compile(r"^(arn:aws:s3:::[^/]+/[^/]+/).+"), r"\1SCRIPT"),
     (re.compile(r"(:dbuser:)[^/]+/"), r"\1CLUSTER/"),
 ]
+# The same within a condition.
+VARIABLE_CLUSTER = re.compile(r"(-new-|-old-)[0-9a-f]{10}$")
 # What RDS does with a key in the caller's name: with that of a snapshot that it reads, and with that which it encrypts with.
 READ_KEY = ("DescribeKey", "Decrypt", "CreateGrant")
 WRITE_KEY = ("DescribeKey", "CreateGrant", "Decrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext", "ReEncryptFrom", "ReEncryptTo")
@@ -126,6 +129,8 @@ def rds(call, asked, world):
                 names, arn = ("DescribeKey", "GenerateDataKey", "Decrypt", "CreateGrant"), world.key_arn(call.region, asked["MasterUserSecretKmsKeyId"])
                 yield from secret_key(call, arn, *names)
                 yield from key(names, arn, call.region)
+    elif call.action == "ModifyDBInstance":
+        yield action, instance, tags_on(instance)
     elif call.action == "DeleteDBInstance":
         yield action, instance, tags_on(instance)
     elif call.action == "DeleteDBCluster":
@@ -197,7 +202,7 @@ def secret_key(call, arn, *names):
 
 def secretsmanager(call, asked, world):
     if ":secret:rds!cluster-" in asked["SecretId"]:
-        of = f"arn:aws:rds:{call.region}:{ACCOUNT}:cluster:staging"
+        of = VARIABLE_CLUSTER.sub(r"\1OPERATION", world.cluster_of_secret(call.region, asked["SecretId"]))
         yield f"secretsmanager:{call.action}", rds_secret(call), {"aws:ResourceTag/aws:rds:primaryDBClusterArn": of}
         # Without a key it is under Secrets Manager's own, which lets everybody of the account in by its policy.
         if key := world.key_of_secret(call.region, asked["SecretId"]):

@@ -5,7 +5,8 @@
 - the master password changes a moment after ModifyDBCluster, shown as pending until then
 - things take time when the stack's pace says so: copying (with percent), creating, deleting
 - a live name is refused, unknown clusters are a fault (moto: 500), states are checked, a missing final snapshot is an error,
-  a member of a global cluster is not deleted, its instances follow a renamed cluster
+  a member of a global cluster is not deleted, its instances follow a renamed cluster; new names take a while, and are refused while
+  something is going on
 - a restore takes AWS's defaults where the request is silent; moto takes the source's, even when the request says `false`
 - KMS: keys and their state are checked, an encrypted copy across Regions needs one, an unencrypted one refuses one
 - subnet group and parameter group must exist; snapshots are found by ARN; copies name their source
@@ -26,6 +27,7 @@ import time
 from moto.core.responses import ActionResult
 from moto.kms.models import kms_backends
 from moto.rds.exceptions import (
+    DBInstanceAlreadyExists,
     DBClusterNotFoundError,
     DBClusterParameterGroupNotFoundError,
     DBClusterSnapshotNotFoundError,
@@ -45,7 +47,7 @@ from moto.secretsmanager.models import secretsmanager_backends
 IDENTIFIER = re.compile(r"^(?!.*--)[a-zA-Z](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?$")
 ORDERABLE = re.compile(r"^db\.(serverless|(t3|t4g)\.(medium|large)|(r5|r6g|r6i|r7g|r8g)\.(large|xlarge|(2|4|8|12|16)xlarge))$")
 # Seconds that things take. Zero: done by the next call. The password is never immediate, as on AWS.
-PACE = {"copy": 0.0, "restore": 0.0, "instance": 0.0, "delete": 0.0, "master_password": 1.0}
+PACE = {"copy": 0.0, "restore": 0.0, "instance": 0.0, "delete": 0.0, "rename": 0.0, "master_password": 1.0}
 
 
 class Cloud:
@@ -67,6 +69,7 @@ class Cloud:
             self.pace = dict(PACE)
             self.next_restore_status = None
             self.denied = set()
+            self.silent, self.stale = {}, {}
             self.tells_events = True
 
     def servers(self, cluster):
@@ -135,6 +138,14 @@ class Cloud:
         known = backend.get_key_id_from_alias(name) if name.startswith("alias/") else backend.get_key_id(key_id)
         return f"arn:aws:kms:{region}:123456789012:key/{known}" if known in backend.keys else f"no key: {key_id}"
 
+    def cluster_of_secret(self, region, arn):
+        """ARN of the cluster whose master password RDS keeps there, as it is called by now."""
+        with self.lock:
+            for cluster in rds_backends["123456789012"][region].clusters.values():
+                if getattr(getattr(cluster, "master_user_secret", None), "secret_arn", None) == arn:
+                    return cluster.db_cluster_arn
+        return None
+
     def key_of_secret(self, region, arn):
         """As it was named when the secret was made; None for Secrets Manager's own."""
         return secretsmanager_backends["123456789012"][region].secrets.get(arn).kms_key_id
@@ -146,6 +157,10 @@ class Cloud:
             self.pace.update(order.get("pace") or {})
             # Users whom IAM lets nobody log in as.
             self.denied = set(order.get("deny_tokens_of", self.denied))
+            # {"cluster_id", "but"}: whoever bears the name answers nobody, but the one of this resource id.
+            self.silent = order.get("silent", self.silent)
+            # {"cluster_id", "leads_to"}: the endpoint of that name leads to the cluster of this resource id, as DNS does for a while.
+            self.stale = order.get("stale", self.stale)
             self.tells_events = order.get("tell_events", self.tells_events)
             if "next_restore_status" in order:
                 self.next_restore_status = order["next_restore_status"]
@@ -218,6 +233,10 @@ def install_endpoints(cloud):
     instance_endpoint = DBInstanceClustered.endpoint.fget
 
     def port(cluster):
+        if cloud.silent.get("cluster_id") == cluster.resource_id and cloud.silent["but"] != cluster.db_cluster_resource_id:
+            return 9  # nobody listens there
+        if cloud.stale.get("cluster_id") == cluster.resource_id:
+            return cloud.servers(cluster).port(cloud.stale["leads_to"])
         return cloud.servers(cluster).port(cluster.db_cluster_resource_id)
 
     DBCluster.endpoint = property(lambda self: "localhost" if port(self) else amazon_endpoint(self))
@@ -400,12 +419,36 @@ def install_changes(cloud):
         for instance in self.databases.values():
             if renamed and instance.db_cluster_identifier == name:
                 instance.db_cluster_identifier = cluster.resource_id
+        if renamed and cloud.pace["rename"]:
+            cluster.status = "renaming"
+            cloud.later(cloud.pace["rename"], lambda: renaming_done(self, cluster, "cluster", renamed))
         if password is not None:
             # AWS answers at once, shows the change as pending, and makes it some time later.
             cluster.pending_modified_values = {"MasterUserPassword": "****"}
             answer.pending_modified_values = cluster.pending_modified_values
             half = cloud.pace["master_password"] / 2
             cloud.later(half, lambda: password_begun(self, cluster, password, half))
+        return answer
+
+    def renaming_done(backend, thing, kind, name):
+        thing.status = "available"
+        if kind == "cluster":
+            cloud.tell(backend, kind, name, "RDS-EVENT-0172", f"Renamed to {name}")
+
+    @wrap(RDSBackend, "modify_db_instance")
+    def modify_instance(original, self, db_instance_identifier, db_kwargs):
+        instance = self.databases.get(db_instance_identifier)
+        renamed = db_kwargs.get("new_db_instance_identifier")
+        if instance and renamed:
+            check_name(renamed, "NewDBInstanceIdentifier")
+            if renamed in self.databases:
+                raise DBInstanceAlreadyExists()
+            if instance.status != "available":
+                raise InvalidDBInstanceStateFault(f"Database instance {db_instance_identifier} is not in available state.")
+        answer = original(self, db_instance_identifier, db_kwargs)
+        if renamed and cloud.pace["rename"]:
+            instance.status = "renaming"
+            cloud.later(cloud.pace["rename"], lambda: renaming_done(self, instance, "db", renamed))
         return answer
 
     def password_begun(backend, cluster, password, half):

@@ -3,6 +3,7 @@
 use crate::cloud::model::Due;
 use crate::cloud::{Function, Invocation, World};
 use crate::faults::Chaos;
+use crate::scenario::Scenario;
 use crate::time::SECOND;
 use aurora_restore_domain::step::Step;
 use std::collections::BTreeMap;
@@ -26,7 +27,12 @@ pub(crate) fn give_back(world: &mut World) {
 
 /// Somebody who wants the target's name takes it right before it is restored.
 pub(crate) fn take_name_in_time(world: &mut World, caller: Option<&Arc<Invocation>>) {
-    if world.name_wanted && caller.is_some_and(|caller| caller.function == Function::Step(Step::RestoreCluster)) {
+    // With a swap it is free for a moment only.
+    let is_swap = world.scene.scenario == Scenario::Swap;
+    let step = if is_swap { Step::SwapCluster } else { Step::RestoreCluster };
+    let (region, target) = (world.scene.target_region.clone(), world.scene.target_id.clone());
+    let is_free = !is_swap || !world.region_mut(&region).clusters.contains_key(&target);
+    if world.name_wanted && is_free && caller.is_some_and(|caller| caller.function == Function::Step(step)) {
         act(world, Chaos::TakeName);
     }
 }

@@ -17,6 +17,11 @@ pub enum Invariant {
     NotOurs,
     /// The target is deleted only with an available copy of this operation.
     DeletedWithoutCopy,
+    /// The target's name is given away only for a restored cluster that is ready, and answers, or is said not to, after a
+    /// failure.
+    NameGivenAway,
+    /// The former cluster of a swap goes only after somebody could log in to its successor under the target's name.
+    RetiredEarly,
     /// Only the operation that has the lock changes anything.
     Unlocked,
     /// Protection never ends off on a cluster that lives.
@@ -131,10 +136,20 @@ pub fn judge(world: &mut World, call: &Call, effect: &Effect<'_>) {
     if !matches!(effect, Effect::Publish) && !may {
         world.violated(Invariant::Unlocked, format!("{name} by {execution_arn} without the lock"));
     }
-    let of_target = matches!(
-        effect,
-        Effect::Restore { .. } | Effect::Modify { .. } | Effect::DeleteCluster { .. } | Effect::DeleteInstance { .. }
-    );
+    let of_target = match effect {
+        Effect::Restore { cluster, .. } | Effect::Modify { cluster, .. } => swap::is_the_targets(world, cluster),
+        Effect::DeleteCluster { .. }
+        | Effect::DeleteInstance { .. }
+        | Effect::RenameCluster { .. }
+        | Effect::RenameInstance { .. } => true,
+        Effect::MakeCopy { .. }
+        | Effect::DeleteSnapshot { .. }
+        | Effect::Tag { .. }
+        | Effect::CreateInstance { .. }
+        | Effect::ChangeRoles { .. }
+        | Effect::Mask { .. }
+        | Effect::Publish => false,
+    };
     if of_target {
         world.touched.insert(execution_arn.clone());
     }
@@ -157,7 +172,7 @@ pub fn judge(world: &mut World, call: &Call, effect: &Effect<'_>) {
             if !from_source && !of_operation(&snapshot.tags, &operation_id) {
                 world.violated(Invariant::NotOurs, format!("restored from {}, which is another's", snapshot.id));
             }
-            if cluster.id != world.scene.target_id || !of_operation(&cluster.tags, &operation_id) {
+            if !swap::may_be_restored_as(world, &cluster.id) || !of_operation(&cluster.tags, &operation_id) {
                 world.violated(Invariant::NotOurs, format!("cluster {} is restored without our tags", cluster.id));
             }
             once(world, &operation_id, "cluster");
@@ -183,6 +198,10 @@ pub fn judge(world: &mut World, call: &Call, effect: &Effect<'_>) {
                     format!("cluster {} is deleted without a final snapshot", cluster.id),
                 );
             }
+        }
+        Effect::RenameCluster { cluster, to } => swap::judge_cluster(world, cluster, to, &operation_id),
+        Effect::RenameInstance { instance, cluster, to } => {
+            swap::judge_instance(world, instance, *cluster, to, &operation_id);
         }
         Effect::DeleteInstance { instance, cluster } => match cluster {
             Some(cluster) => judge_removal(world, &name, cluster, &operation_id),
@@ -222,11 +241,14 @@ const LOOK_US: u64 = 1_000_000;
 /// One move towards the end of a cluster.
 fn judge_removal(world: &mut World, name: &str, cluster: &Cluster, operation_id: &str) {
     let id = &cluster.id;
-    if *id != world.scene.target_id || !managed(&cluster.tags) {
+    if !swap::may_be_deleted_as(world, id) || !managed(&cluster.tags) {
         world.violated(Invariant::NotOurs, format!("{name} on cluster {id}, which is not ours"));
     }
     if of_operation(&cluster.tags, operation_id) {
         world.violated(Invariant::NotOurs, format!("{name} on cluster {id}, which this operation restored"));
+    }
+    if world.scene.scenario == Scenario::Swap {
+        swap::judge_retirement(world, name, cluster, operation_id);
     }
     let scene = &world.scene;
     let usable = |snapshot: &&Snapshot| {
@@ -276,7 +298,8 @@ pub fn judge_message(world: &mut World, message: &Published) {
     }
     let scene = &world.scene;
     let place = world.regions.get(&scene.target_region);
-    let Some(target) = place.and_then(|place| place.clusters.get(&scene.target_id)) else { return };
+    let is_replaced = |cluster: &&Cluster| swap::may_be_deleted_as(world, &cluster.id);
+    let Some(target) = place.and_then(|place| place.clusters.values().find(is_replaced)) else { return };
     let id = target.id.clone();
     if target.protected && message.text.contains("could NOT be turned on again") {
         let what = format!("{}: told that cluster {id} is not protected, but it is", message.execution_arn);
@@ -344,4 +367,5 @@ fn holds_lock(world: &World, operation_id: &str, execution_arn: &str) -> bool {
 }
 
 mod end;
+mod swap;
 pub use end::{Verdict, at_the_end, of_execution};

@@ -356,6 +356,7 @@ impl Simulation<'_> {
     /// Everything ends well from now on; answers how it would have ended.
     fn good_ends(&self) -> (&'static str, &'static str, &'static str) {
         let pace = &mut self.cloud.world().pace;
+        pace.swapped_answers = true;
         let ends = (pace.copy_ends, pace.restore_ends, pace.instance_ends);
         (pace.copy_ends, pace.restore_ends, pace.instance_ends) = ("available", "available", "available");
         ends

@@ -41,11 +41,13 @@ pub enum Scenario {
     SlotsTaken,
     /// Masking scripts run before any declared user gets in.
     Masked,
+    /// The cluster is restored beside the living target, and names are swapped.
+    Swap,
 }
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Happy,
         Self::SameRegion,
         Self::Unencrypted,
@@ -57,7 +59,11 @@ impl Scenario {
         Self::NotOurs,
         Self::SlotsTaken,
         Self::Masked,
+        Self::Swap,
     ];
+
+    /// Those that a seed draws from; the others have seeds of their own, so that what came before stays what it was.
+    pub const DRAWN: usize = 10;
 
     /// Whether it ends well when nothing goes wrong.
     pub fn can_succeed(self) -> bool {
@@ -143,6 +149,10 @@ pub fn build(time: Time, scenario: Scenario, seed: u64) -> Result<World, String>
         Scenario::NoFinalSnapshot => request["skip_final_snapshot"] = true.into(),
         Scenario::PlanOnly => request["plan_only"] = true.into(),
         Scenario::Masked => request["masking"] = json!({ "scripts": "s3://artefacts/masking/" }),
+        Scenario::Swap => {
+            request["replacement"] = "swap".into();
+            request["swap"] = json!({ "grace_period_minutes": 10 });
+        }
         Scenario::Happy
         | Scenario::SameRegion
         | Scenario::Unencrypted

@@ -101,6 +101,7 @@ impl Setup {
         self.scenario.can_succeed()
             && self.second.is_none()
             && self.plan.chaos.is_empty()
+            && self.pace.swapped_answers
             && ends.iter().all(|end| *end == "available")
             && self.plan.calls.values().all(|fault| ![CallFault::Deny, CallFault::Zombie].contains(fault))
             && self.plan.named.values().all(|fault| *fault != CallFault::Deny)
@@ -109,9 +110,13 @@ impl Setup {
     /// The simulation of a seed.
     pub fn of_seed(seed: u64) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
-        // Masking came last and takes every tenth seed, so that the others stay what they were.
-        let drawn = Scenario::ALL[rng.usize(0..Scenario::ALL.len() - 1)];
-        let scenario = if seed % 10 == 9 { Scenario::Masked } else { drawn };
+        // Masking and the swap came last and take every tenth seed each, so that the others stay what they were.
+        let drawn = Scenario::ALL[rng.usize(0..Scenario::DRAWN)];
+        let scenario = match seed % 10 {
+            9 => Scenario::Masked,
+            4 => Scenario::Swap,
+            _ => drawn,
+        };
         let mut setup = Self::calm(scenario);
         setup.seed = seed;
         setup.pace.copy_us = minutes(&mut rng, 0.1, 40.0);
@@ -146,10 +151,27 @@ impl Setup {
             1 => setup.draw_heir(&mut rng),
             _ => {}
         }
+        if scenario == Scenario::Swap {
+            setup.draw_swap(&mut rng);
+        }
         // Drawn apart, so that what else a seed means stays what it was.
         let mut rng = fastrand::Rng::with_seed(seed ^ 0x0E7E);
         setup.events = [Delivery::Usual, Delivery::Usual, Delivery::Never, Delivery::Messy][rng.usize(0..4)];
         setup
+    }
+
+    /// Draws what can go wrong with names.
+    fn draw_swap(&mut self, rng: &mut fastrand::Rng) {
+        self.pace.rename_us = minutes(rng, 0.05, 4.0);
+        self.pace.swapped_answers = rng.u8(0..5) > 0;
+        // It makes more calls than the others; the later ones shall be met too.
+        if rng.bool() {
+            self.plan = Plan::draw(rng, 330);
+        }
+        if rng.u8(0..6) == 0 {
+            let name = ["rds:ModifyDBInstance", "rds:ModifyDBCluster", "rds:DescribeDBClusters"][rng.usize(0..3)];
+            self.plan.named.insert((name, rng.u32(1..=8)), CallFault::Deny);
+        }
     }
 
     /// Draws a run that somebody stops and another that takes its place, and does not come through at once either.

@@ -44,7 +44,7 @@ pub fn in_short(lines: &[Line]) -> Vec<&Line> {
 }
 
 /// States that are entered again and again while something takes its time.
-const LOOPS: [&str; 3] = ["CheckCopy", "DeleteCluster", "CheckRestore"];
+const LOOPS: [&str; 5] = ["CheckCopy", "DeleteCluster", "CheckRestore", "SwapCluster", "RetireCluster"];
 
 impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,4 +1,4 @@
-//! Six scenarios as a person reads them. `UPDATE_GOLDEN=1 cargo test -p aurora-restore-sim --test golden` writes them
+//! Eight scenarios as a person reads them. `UPDATE_GOLDEN=1 cargo test -p aurora-restore-sim --test golden` writes them
 //! anew.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
@@ -63,6 +63,20 @@ fn same_region() {
 #[test]
 fn second_run() {
     check("second-run", "A restore over what an earlier restore made.", &calm(Scenario::SecondRun));
+}
+
+#[test]
+fn swap() {
+    check("swap", "Restored beside the living target; names swapped; the former deleted later.", &calm(Scenario::Swap));
+}
+
+#[test]
+fn swap_rolled_back() {
+    let mut setup = calm(Scenario::Swap);
+    setup.pace.swapped_answers = false;
+    let title =
+        "Verified beside the target, and silent under its name: the names go back, and the former cluster serves.";
+    check("swap-rolled-back", title, &setup);
 }
 
 #[test]

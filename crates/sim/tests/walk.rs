@@ -8,11 +8,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/states.json");
-const LOOPS: [(&str, &str); 4] = [
+const LOOPS: [(&str, &str); 7] = [
+    ("CopySnapshot", "IsCopyStarted"),
     ("CheckCopy", "IsCopyAvailable"),
     ("DeleteCluster", "IsClusterGone"),
     ("CheckRestore", "IsClusterReady"),
     ("SetupDbUsers", "AreUsersSetUp"),
+    ("SwapCluster", "IsSwapped"),
+    ("RetireCluster", "IsClusterRetired"),
 ];
 
 /// Each poll loop told once: how often it turns is the cloud's affair.
@@ -37,8 +40,8 @@ fn walked(machine: &Machine, setup: &Setup) -> BTreeMap<String, Vec<String>> {
 }
 
 /// The scenario with the first call of each step denied for good, by state.
-fn failing(machine: &Machine) -> Vec<(String, Vec<String>)> {
-    let calm = Setup { again: false, logs: true, ..Setup::calm(Scenario::Happy) };
+fn failing(machine: &Machine, scenario: Scenario) -> Vec<(String, Vec<String>)> {
+    let calm = Setup { again: false, logs: true, ..Setup::calm(scenario) };
     let log = simulate(machine, &calm).log;
     let mut failing = Vec::new();
     let mut seen: Vec<&str> = Vec::new();
@@ -48,8 +51,7 @@ fn failing(machine: &Machine) -> Vec<(String, Vec<String>)> {
         }
         seen.push(step);
         let plan = Plan::call(u32::try_from(index).unwrap() + 1, CallFault::Deny);
-        let states =
-            walked(machine, &Setup { plan, again: false, ..Setup::calm(Scenario::Happy) }).remove("run-1").unwrap();
+        let states = walked(machine, &Setup { plan, again: false, ..Setup::calm(scenario) }).remove("run-1").unwrap();
         let failed = states.iter().rev().find(|state| !["Failed", "NotifyFailure"].contains(&state.as_str())).unwrap();
         failing.push((format!("fails in {failed}"), states));
     }
@@ -59,8 +61,13 @@ fn failing(machine: &Machine) -> Vec<(String, Vec<String>)> {
 #[test]
 fn the_walker_goes_the_way_of_the_emulator() {
     let machine = Machine::shipped().unwrap();
-    let mut all: BTreeMap<String, Vec<String>> = failing(&machine).into_iter().collect();
+    let mut all: BTreeMap<String, Vec<String>> = failing(&machine, Scenario::Happy).into_iter().collect();
     assert_eq!(all.len(), 10, "one for each step: {:?}", all.keys());
+    let of_a_swap = failing(&machine, Scenario::Swap);
+    all.extend(
+        of_a_swap.into_iter().filter(|(name, _)| ["SwapCluster", "RetireCluster"].iter().any(|s| name.ends_with(s))),
+    );
+    assert_eq!(all.len(), 12, "and for each of a swap: {:?}", all.keys());
     for scenario in Scenario::ALL {
         let states = walked(&machine, &Setup { again: false, ..Setup::calm(scenario) }).remove("run-1").unwrap();
         all.insert(format!("{scenario:?}"), states);

@@ -54,6 +54,38 @@ fn the_nightly_restore_takes_its_settings_from_the_replaced_cluster() {
     assert!(plan.final_snapshot_id.is_some());
 }
 
+fn swap() -> Value {
+    json!({"replacement": "swap", "swap": {"grace_period_minutes": 30}})
+}
+
+#[test]
+fn a_swap_restores_under_names_of_its_own() {
+    let plan = run(swap(), &world()).unwrap();
+    let names = plan.swap.as_ref().unwrap();
+    let (new, old) = (names.scratch_id.as_str(), names.retired_id.as_str());
+    assert_eq!(plan.instances[0].id.as_str(), "staging-1", "as it is called in the end");
+    let beside: Vec<_> = plan.instances_in(new).iter().map(|planned| planned.id.to_string()).collect();
+    assert_eq!(beside, [format!("{new}-1"), format!("{new}-2")]);
+    assert_eq!(plan.instances_in("staging"), plan.instances);
+    let target = fixtures::target();
+    assert_eq!((plan.made_as(&target).as_str(), plan.deleted_as(&target).as_str()), (new, old));
+    let told = plan.summary.join("\n");
+    for words in [
+        format!("restore cluster {new} with {new}-1 (db.r6g.large)"),
+        format!("rename cluster staging to {old} and {new} to staging"),
+        format!("wait 30 min, then delete cluster {old} with final snapshot staging-final-"),
+    ] {
+        assert!(told.contains(&words), "{words} in\n{told}");
+    }
+    let usual = run(json!({}), &world()).unwrap();
+    assert_eq!((usual.made_as(&target), usual.deleted_as(&target)), (&target, &target));
+    assert!(usual.swap.is_none() && usual.summary.iter().any(|line| line.starts_with("delete cluster staging with")));
+    // Two clusters beside each other take room that a deletion makes first.
+    let mut full = world();
+    full.quotas.clusters = Some((40, 40));
+    assert!(run(json!({}), &full).is_ok());
+}
+
 #[test]
 fn users_who_log_in_with_tokens_turn_iam_authentication_on() {
     let by_token = json!({"users": {"devops_user": {"login": "iam"}}});
@@ -223,6 +255,25 @@ fn each_wrong_world_has_its_own_words() {
             "PLACEHOLDER",
         ),
         (json!({}), |w| w.quotas.manual_snapshots = Some((99, 100)), ErrorName::InvalidRequest, "99 of 100"),
+        (
+            swap(),
+            |w| w.quotas.clusters = Some((40, 40)),
+            ErrorName::InvalidRequest,
+            "limit of clusters in us-west-2: 40 of 40",
+        ),
+        (swap(), |w| w.quotas.instances = Some((39, 40)), ErrorName::InvalidRequest, "this restore makes 2 more"),
+        (
+            swap(),
+            |w| w.taken_cluster_names.push("staging-old-1".into()),
+            ErrorName::ResourceConflict,
+            "a cluster staging-old-1 exists",
+        ),
+        (
+            swap(),
+            |w| w.target.as_mut().unwrap().status = "restore-error".into(),
+            ErrorName::RefusedUnsafe,
+            "cannot be renamed",
+        ),
         (json!({}), |w| w.instances[1].cluster_id = Some("other".into()), ErrorName::ResourceConflict, "staging-2"),
         (json!({}), |w| w.target.as_mut().unwrap().tags.clear(), ErrorName::RefusedUnsafe, "not made by this tool"),
         (json!({}), |w| w.global_cluster = Some("world".into()), ErrorName::RefusedUnsafe, "global cluster world"),

@@ -241,6 +241,7 @@ pub const FIELDS: &[&str] = &[
     "deletion_protection",
     "enable_iam_database_authentication",
     "replacement",
+    "swap",
     "skip_final_snapshot",
     "replace_unmanaged",
     "archive_snapshot",

@@ -51,9 +51,10 @@ const ANSWER_WITHIN_MINUTES_MAX: i64 = 2 * 60;
 pub(super) fn read(fields: &mut Fields<'_>, target: Option<&ClusterId>) -> Option<Swap> {
     let replacement = match fields.text("replacement").as_deref() {
         None | Some("delete_first") => Replacement::DeleteFirst,
+        Some("swap") => Replacement::Swap,
         Some(other) => {
-            fields.problem("replacement", other, "'delete_first'");
-            // What is said of a swap is no second problem. It is refused until all of it is there.
+            fields.problem("replacement", other, "'delete_first' or 'swap'");
+            // What is said of a swap is no second problem.
             Replacement::Swap
         }
     };

@@ -28,6 +28,24 @@ fn an_empty_request_takes_everything_from_the_environment() {
 }
 
 #[test]
+fn a_swap_has_a_grace_period_that_is_an_hour_unless_it_says_so() {
+    let of = |input| parse(&input, &defaults()).unwrap();
+    assert_eq!(of(json!({})).swap, None);
+    assert_eq!(of(json!({"replacement": "delete_first"})).replacement(), Replacement::DeleteFirst);
+    assert_eq!(
+        of(json!({"replacement": "swap"})).swap,
+        Some(Swap { grace_period_minutes: 60, answer_within_minutes: 30 })
+    );
+    let short = of(json!({"replacement": "swap", "swap": {"grace_period_minutes": 5}}));
+    assert_eq!((short.replacement(), short.swap.unwrap().grace_seconds()), (Replacement::Swap, 300));
+    // An item of an earlier version.
+    let mut old = serde_json::to_value(of(json!({}))).unwrap();
+    old.as_object_mut().unwrap().remove("swap");
+    assert_eq!(serde_json::from_value::<Request>(old).unwrap(), of(json!({})));
+    assert!(!of(json!({})).has_the_plan_of(&short), "it belongs to the plan");
+}
+
+#[test]
 fn an_empty_environment_is_told_what_is_missing() {
     let problems = parse(&json!({}), &Defaults::default()).unwrap_err();
     let fields: Vec<_> = problems.iter().map(|problem| problem.field.as_str()).collect();
@@ -85,7 +103,18 @@ fn wrong_fields_are_named_with_value_and_what_is_accepted() {
         (json!({"instances": []}), vec!["instances", "1 to 15"]),
         (json!({"instance_count": 2}), vec!["instance_count", "db_instance_class"]),
         (json!({"port": 80}), vec!["port", "80", "1150"]),
-        (json!({"replacement": "swap"}), vec!["replacement", "swap", "delete_first"]),
+        (json!({"replacement": "rename"}), vec!["replacement", "rename", "'delete_first' or 'swap'"]),
+        (json!({"swap": {"grace_period_minutes": 5}}), vec!["swap", "\"replacement\": \"swap\""]),
+        (
+            json!({"replacement": "swap", "swap": {"grace_period_minutes": 1441}}),
+            vec!["swap.grace_period_minutes", "0 to 1440"],
+        ),
+        (
+            json!({"replacement": "swap", "swap": {"answer_within_minutes": 0}}),
+            vec!["swap.answer_within_minutes", "1 to 120"],
+        ),
+        (json!({"replacement": "swap", "swap": {"grace": 1}}), vec!["swap.grace", "grace_period_minutes"]),
+        (json!({"replacement": "swap", "target_cluster_id": "a".repeat(46)}), vec!["target_cluster_id", "at most 45"]),
         (json!({"replace_unmanaged": "other"}), vec!["replace_unmanaged", "'staging'"]),
         (json!({"vpc_security_group_ids": ["vpc-1"]}), vec!["vpc_security_group_ids[0]", "vpc-1", "sg-"]),
         (json!({"tags": {"aurora-restore:managed": "false"}}), vec!["tags", "aurora-restore:"]),

@@ -5,6 +5,7 @@ use super::model::Cluster;
 use super::wire::{Call, Form};
 use super::{Effect, World};
 use crate::faults::{Arrival, CallFault};
+use crate::scenario::Scenario;
 use crate::time::SECOND;
 use aurora_restore_database::{CheckResult, Checks, DatabaseError, Login, MaskScript, Passwords, Server, Verdict};
 use aurora_restore_domain::roles::{Desired, InheritedLogins, Observed, RoleChange, RoleName, inherited_logins};
@@ -35,6 +36,10 @@ fn answering<'w>(world: &'w mut World, server: &Server) -> Option<&'w mut Cluste
         .clusters
         .values_mut()
         .find(|cluster| host.starts_with(&format!("{}.cluster-{}.", cluster.id, cluster.serial)))?;
+    let is_swapped_in = world.scene.scenario == Scenario::Swap && cluster.id == world.scene.target_id;
+    if is_swapped_in && !world.pace.swapped_answers {
+        return None;
+    }
     let serves =
         |status: &str| ["available", "modifying", "backing-up", "resetting-master-credentials"].contains(&status);
     let has_instance = cluster
@@ -45,6 +50,10 @@ fn answering<'w>(world: &'w mut World, server: &Server) -> Option<&'w mut Cluste
 }
 
 fn logged_in<'w>(world: &'w mut World, server: &Server) -> Result<&'w mut Cluster, DatabaseError> {
+    let Some(found) = answering(world, server).map(|cluster| (cluster.serial, cluster.id.clone())) else {
+        return Err(no_answer(server));
+    };
+    world.answered.insert(found);
     let Some(cluster) = answering(world, server) else { return Err(no_answer(server)) };
     let role = &server.master.role;
     if cluster.roles.lets_in(role, server.master.password.expose_secret()) {

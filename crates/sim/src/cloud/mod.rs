@@ -10,6 +10,7 @@ pub mod lean;
 pub mod model;
 mod rds;
 mod rds_xml;
+mod rename;
 mod roles;
 mod services;
 pub mod wire;
@@ -42,6 +43,8 @@ pub enum Effect<'a> {
     Tag { arn: &'a str, tags: &'a Tags },
     Restore { cluster: &'a Cluster, snapshot: &'a Snapshot },
     Modify { cluster: &'a Cluster, protect: Option<bool>, password: bool },
+    RenameCluster { cluster: &'a Cluster, to: &'a str },
+    RenameInstance { instance: &'a Instance, cluster: Option<&'a Cluster>, to: &'a str },
     DeleteCluster { cluster: &'a Cluster, final_snapshot: Option<&'a str> },
     CreateInstance { cluster: &'a Cluster, id: &'a str },
     DeleteInstance { instance: &'a Instance, cluster: Option<&'a Cluster> },
@@ -124,6 +127,8 @@ pub struct World {
     pub made: BTreeMap<(String, String), u32>,
     /// The same, never forgotten.
     pub ever_made: BTreeSet<(String, String)>,
+    /// Clusters that somebody could log in to, by serial and the name that they had.
+    pub answered: BTreeSet<(u64, String)>,
     /// A cluster and its instances that somebody deleted.
     pub taken: Option<(Cluster, Vec<Instance>)>,
     /// Somebody waits for the target's name to be free.
@@ -189,6 +194,7 @@ impl World {
             violations: vec![],
             made: BTreeMap::new(),
             ever_made: BTreeSet::new(),
+            answered: BTreeSet::new(),
             taken: None,
             name_wanted: false,
             zombie_wanted: false,

@@ -167,6 +167,10 @@ pub enum Due {
     PasswordDone,
     /// A cluster that was being modified settles.
     Settled,
+    /// A cluster has its new name.
+    ClusterRenamed,
+    /// An instance has restarted under its new name.
+    InstanceRenamed,
 }
 
 /// How long things take, in microseconds, and how they end.
@@ -184,6 +188,10 @@ pub struct Pace {
     pub delete_us: u64,
     /// A new master password until it is in force.
     pub password_us: u64,
+    /// A new name of a cluster or an instance.
+    pub rename_us: u64,
+    /// Whether a restored cluster lets anybody in under the target's name that was another's before.
+    pub swapped_answers: bool,
     /// An available cluster until it lets anybody in.
     pub accepts_us: u64,
     /// A change until describe shows it.
@@ -210,6 +218,8 @@ impl Default for Pace {
             instance_us: 8 * MINUTE,
             delete_us: 4 * MINUTE,
             password_us: MINUTE / 2,
+            rename_us: MINUTE / 2,
+            swapped_answers: true,
             accepts_us: 0,
             visible_us: 0,
             latency_us: 40_000,

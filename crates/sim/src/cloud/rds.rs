@@ -2,6 +2,7 @@
 
 use super::model::{Cluster, Due, Instance, Snapshot};
 use super::rds_xml as xml;
+use super::rename;
 use super::wire::{Call, Fault, Reply, Xml, fault};
 use super::{Effect, Kind, World};
 use crate::time::SECOND;
@@ -49,12 +50,17 @@ pub(super) fn answer(world: &mut World, call: &Call) -> Result<Reply, Fault> {
             Ok(Reply::new(xml.0, if is_offered { "offered" } else { "not offered" }))
         }
         "DescribeGlobalClusters" => Ok(xml::global_clusters(&world.region(call).global_clusters)),
-        "DescribeAccountAttributes" => Ok(xml::quotas(manual_snapshots(world, call), snapshots_limit(world))),
+        "DescribeAccountAttributes" => {
+            let region = world.region(call);
+            let others = [("DBClusters", region.clusters.len()), ("DBInstances", region.instances.len())];
+            Ok(xml::quotas(manual_snapshots(world, call), snapshots_limit(world), others))
+        }
         "CopyDBClusterSnapshot" => copy_snapshot(world, call),
         "DeleteDBClusterSnapshot" => delete_snapshot(world, call),
         "AddTagsToResource" => add_tags(world, call),
         "RestoreDBClusterFromSnapshot" => restore(world, call),
         "ModifyDBCluster" => modify_cluster(world, call),
+        "ModifyDBInstance" => rename::instance(world, call),
         "DeleteDBCluster" => delete_cluster(world, call),
         "CreateDBInstance" => create_instance(world, call),
         "DeleteDBInstance" => delete_instance(world, call),
@@ -62,14 +68,14 @@ pub(super) fn answer(world: &mut World, call: &Call) -> Result<Reply, Fault> {
     }
 }
 
-fn need<'c>(call: &'c Call, name: &str) -> Result<&'c str, Fault> {
+pub(super) fn need<'c>(call: &'c Call, name: &str) -> Result<&'c str, Fault> {
     match call.form.get(name) {
         Some(value) => Ok(value),
         None => fault("MissingParameter", format!("The request must contain the parameter {name}")),
     }
 }
 
-fn check_name(name: &str, parameter: &str) -> Result<(), Fault> {
+pub(super) fn check_name(name: &str, parameter: &str) -> Result<(), Fault> {
     let legal = name.len() <= 63
         && name.starts_with(|c: char| c.is_ascii_alphabetic())
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
@@ -341,6 +347,9 @@ fn cluster_of<'w>(world: &'w World, call: &Call) -> Result<&'w Cluster, Fault> {
 fn modify_cluster(world: &mut World, call: &Call) -> Result<Reply, Fault> {
     let cluster = cluster_of(world, call)?.clone();
     let id = cluster.id.clone();
+    if call.form.get("NewDBClusterIdentifier").is_some() {
+        return rename::cluster(world, call, &cluster);
+    }
     // Whether AWS lets the protection of a failed cluster be turned off is unverified; otherwise it could never go.
     let only_protection = call.form.get("MasterUserPassword").is_none();
     let is_failed = cluster.status.starts_with("in") && only_protection;
@@ -564,6 +573,8 @@ pub(super) fn happen(world: &mut World, due: Due, region: &str, id: &str, serial
             }
         }
         Due::PasswordDone => {
+            let named = rename::name_of(world, region, serial).unwrap_or_else(|| id.to_owned());
+            let id = named.as_str();
             if let Some(cluster) = world.cluster_mut(region, id, serial) {
                 cluster.roles.set_master_password(text);
                 cluster.password_pending = false;
@@ -574,6 +585,8 @@ pub(super) fn happen(world: &mut World, due: Due, region: &str, id: &str, serial
                 world.tell_event(region, "cluster", id);
             }
         }
+        Due::ClusterRenamed => rename::cluster_done(world, region, id, serial, text),
+        Due::InstanceRenamed => rename::instance_done(world, region, id, serial),
         Due::Settled => {
             if let Some(cluster) = world.cluster_mut(region, id, serial).filter(|cluster| cluster.status == "modifying")
             {

@@ -172,12 +172,17 @@ pub(super) fn global_clusters(clusters: &BTreeMap<String, Vec<String>>) -> Reply
 }
 
 /// The answer of `DescribeAccountAttributes`.
-pub(super) fn quotas(used: usize, limit: usize) -> Reply {
+pub(super) fn quotas(used: usize, limit: usize, others: [(&str, usize); 2]) -> Reply {
     let mut xml = Xml::default();
     xml.wrap("AccountQuotas", |xml| {
         xml.wrap("AccountQuota", |xml| {
             xml.leaf("AccountQuotaName", "ManualClusterSnapshots").leaf("Used", used).leaf("Max", limit);
         });
+        for (name, used) in others {
+            xml.wrap("AccountQuota", |xml| {
+                xml.leaf("AccountQuotaName", name).leaf("Used", used).leaf("Max", 40);
+            });
+        }
     });
     Reply::new(xml.0, format!("{used} of {limit} manual snapshots"))
 }

@@ -1,7 +1,8 @@
 //! What must hold when an execution has ended, and when everything has.
 
+use super::swap;
 use super::{Invariant, Takeover, holds_lock, state, text, trail};
-use crate::cloud::model::{Item, Published};
+use crate::cloud::model::{Cluster, Item, Published};
 use crate::cloud::{World, lean};
 use crate::faults::{CallFault, InvocationFault, is_named};
 use crate::machine::Ended;
@@ -50,6 +51,7 @@ pub fn of_execution(world: &mut World, verdict: &Verdict) {
                 world.violated(Invariant::Unlocked, what);
             }
             told(world, verdict, &["FAILED"]);
+            swap::judge_failure(world, arn);
             released(world, verdict);
         }
         Ended::Aborted => {}
@@ -289,11 +291,13 @@ pub fn at_the_end(world: &mut World, verdicts: &[Verdict], last: bool) {
 
 fn protection(world: &mut World) {
     let scene = &world.scene;
-    let Some(cluster) =
-        world.regions.get(&scene.target_region).and_then(|region| region.clusters.get(&scene.target_id)).cloned()
-    else {
-        return;
-    };
+    let Some(region) = world.regions.get(&scene.target_region) else { return };
+    let matters = |cluster: &&Cluster| cluster.id == scene.target_id || swap::may_be_deleted_as(world, &cluster.id);
+    let clusters: Vec<Cluster> = region.clusters.values().filter(matters).cloned().collect();
+    clusters.iter().for_each(|cluster| protected(world, cluster));
+}
+
+fn protected(world: &mut World, cluster: &Cluster) {
     if cluster.status != "deleting" && !cluster.protected {
         let whose = if super::managed(&cluster.tags) { "ours" } else { "somebody's" };
         world.violated(Invariant::ProtectionOff, format!("cluster {} ({whose}, {})", cluster.id, cluster.status));
