@@ -1,6 +1,8 @@
 //! RDS in one Region: what is there, and the calls that change it. Reads return `None` for "not found"; any other
 //! error is an error.
 
+mod rename;
+
 use super::{AwsError, Called, Pace, aws_error, convert, one_attempt, token};
 use aurora_restore_domain::cloud::{Cluster, Instance, Quotas, Snapshot, Tags};
 use aurora_restore_domain::failure::ErrorName;
@@ -290,38 +292,6 @@ impl Rds {
             .await
             .map(|answer| called(&answer))
             .map_err(|error| self.error("rds:ModifyDBCluster", id.as_str(), error))
-    }
-
-    /// Gives a cluster another name; asynchronous on RDS's side. Its endpoints change with it.
-    ///
-    /// # Errors
-    /// Whatever RDS says.
-    pub async fn rename_cluster(&self, from: &str, to: &str) -> Result<Called<()>, AwsError> {
-        self.changing
-            .modify_db_cluster()
-            .db_cluster_identifier(from)
-            .new_db_cluster_identifier(to)
-            .apply_immediately(true)
-            .send()
-            .await
-            .map(|answer| called(&answer))
-            .map_err(|error| look_again(self.error("rds:ModifyDBCluster", from, error)))
-    }
-
-    /// Gives an instance another name; asynchronous on RDS's side, and the instance restarts.
-    ///
-    /// # Errors
-    /// Whatever RDS says.
-    pub async fn rename_instance(&self, from: &str, to: &str) -> Result<Called<()>, AwsError> {
-        self.changing
-            .modify_db_instance()
-            .db_instance_identifier(from)
-            .new_db_instance_identifier(to)
-            .apply_immediately(true)
-            .send()
-            .await
-            .map(|answer| called(&answer))
-            .map_err(|error| look_again(self.error("rds:ModifyDBInstance", from, error)))
     }
 
     /// Sets a cluster's master password; asynchronous on RDS's side.
