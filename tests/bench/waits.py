@@ -23,7 +23,7 @@ PRICES = json.loads((ROOT / "infra" / "prices.json").read_text())
 OURS, EACH_MINUTE = "aurora-restore", "every 60 s"
 LOST_SECONDS, LOST_PART, TRANSITIONS, CENTS = 20, 1 / 4, 120, 1
 COPIES, RDS_CALLS_A_SECOND = 5, 10
-COLOURS = {OURS: "#2b6cb0", "the first time": "#63b3ed", "no events": "#38a169", "no events, the first time": "#9ae6b4", EACH_MINUTE: "#dd6b20", "30 and 60 s": "#f6ad55"}
+COLOURS = {OURS: "#2b6cb0", "the same, swap": "#6b46c1", "the first time": "#63b3ed", "no events": "#38a169", "no events, the first time": "#9ae6b4", EACH_MINUTE: "#dd6b20", "30 and 60 s": "#f6ad55"}
 
 
 def lines(sim, what):
@@ -46,10 +46,10 @@ def cents(taken):
 
 
 def restores_table(restores):
-    head = ["Size", "Waiting", "takes, min", "lost, s", "calls to RDS", "calls", "writes", "invocations", "GB s", "transitions", "events", "cents"]
+    head = ["Size", "Waiting", "takes, min", "away, min", "lost, s", "calls to RDS", "calls", "writes", "invocations", "GB s", "transitions", "events", "cents"]
     rows = [
         [
-            line["size"], line["waiting"], taken["seconds"] // 60, taken["lost"], taken["rds_calls"], taken["calls"], taken["transactions"] + taken["writes"],
+            line["size"], line["waiting"], taken["seconds"] // 60, f"{taken['downtime'] / 60:.1f}", taken["lost"], taken["rds_calls"], taken["calls"], taken["transactions"] + taken["writes"],
             taken["invocations"], f"{gb_seconds(taken):.1f}", taken["transitions"], taken["events"], f"{cents(taken):.2f}",
         ]
         for line in restores for taken in [line["taken"]]

@@ -1,7 +1,7 @@
 //! One simulation from its begin to its report.
 
-use crate::cloud::Cloud;
 use crate::cloud::model::Pace;
+use crate::cloud::{Cloud, World};
 use crate::driver::Driver;
 use crate::faults::{Applied, Plan};
 use crate::invariants::{Invariant, Verdict, Violation, at_the_end, of_execution};
@@ -53,6 +53,8 @@ pub struct Report {
     pub peak_rds_calls: u32,
     /// What functions ran, in microseconds.
     pub function_us: u64,
+    /// How long the first execution's target was away, as its operation tells.
+    pub downtime_seconds: Option<u64>,
     /// Copies that were in progress at once, at the most.
     pub most_copies: usize,
 }
@@ -74,6 +76,7 @@ impl Report {
             took_us: 0,
             peak_rds_calls: 0,
             function_us: 0,
+            downtime_seconds: None,
             most_copies: 0,
         }
     }
@@ -446,9 +449,15 @@ impl Simulation<'_> {
             took_us: self.cloud.time.now_us(),
             peak_rds_calls: world.tempo.values().copied().max().unwrap_or_default(),
             function_us: world.function_us,
+            downtime_seconds: told_downtime(&world),
             most_copies: world.most_copies,
         }
     }
+}
+
+fn told_downtime(world: &World) -> Option<u64> {
+    let item = world.tables.get(scenario::STATE)?.items.get(&("run-1".to_owned(), String::new()))?;
+    item.get("downtime_seconds")?.get("N")?.as_str()?.parse().ok()
 }
 
 fn arn_of(name: &str) -> String {

@@ -95,6 +95,19 @@ impl Setup {
         }
     }
 
+    /// The same, and everything is quick, so that nearly every call is one that does something.
+    pub fn quick(scenario: Scenario) -> Self {
+        let mut setup = Self::calm(scenario);
+        setup.pace.copy_us = 20 * SECOND;
+        setup.pace.final_snapshot_us = 10 * SECOND;
+        setup.pace.restore_us = 10 * SECOND;
+        setup.pace.instance_us = 10 * SECOND;
+        setup.pace.delete_us = 10 * SECOND;
+        setup.pace.password_us = 6 * SECOND;
+        setup.pace.rename_us = 6 * SECOND;
+        setup
+    }
+
     /// Whether nothing goes wrong but what passes by itself.
     pub fn must_succeed(&self) -> bool {
         let ends = [self.pace.copy_ends, self.pace.restore_ends, self.pace.instance_ends];

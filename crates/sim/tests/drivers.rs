@@ -3,27 +3,13 @@
 //! Optimised, every call is met; without optimisation (about twenty times slower) a sample.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::wildcard_enum_match_arm, reason = "tests")]
 
-use aurora_restore_sim::time::SECOND;
 use aurora_restore_sim::{CallFault, Ended, InvocationFault, Machine, Plan, Report, Scenario, Setup, simulate};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Everything is quick, so that nearly every call is one that does something.
-fn quick(scenario: Scenario) -> Setup {
-    let mut setup = Setup::calm(scenario);
-    setup.pace.copy_us = 20 * SECOND;
-    setup.pace.final_snapshot_us = 10 * SECOND;
-    setup.pace.restore_us = 10 * SECOND;
-    setup.pace.instance_us = 10 * SECOND;
-    setup.pace.delete_us = 10 * SECOND;
-    setup.pace.password_us = 6 * SECOND;
-    setup.pace.rename_us = 6 * SECOND;
-    setup
-}
-
 /// The run in which nothing goes wrong, with every call.
 fn baseline(machine: &Machine, scenario: Scenario) -> Report {
-    let mut setup = quick(scenario);
+    let mut setup = Setup::quick(scenario);
     setup.logs = true;
     let report = simulate(machine, &setup);
     let wanted = if scenario.can_succeed() { "Succeeded" } else { "RefusedUnsafe" };
@@ -47,7 +33,7 @@ fn each(
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
                 while let Some(number) = numbers.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let mut setup = quick(scenario);
+                    let mut setup = Setup::quick(scenario);
                     setup.plan = plan(*number);
                     let report = simulate(&machine, &setup);
                     let broken = report.violations.first().map(ToString::to_string);

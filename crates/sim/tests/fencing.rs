@@ -9,18 +9,6 @@ use aurora_restore_sim::{CallFault, Chaos, Machine, Plan, Report, Scenario, Seco
 const FAULTS: [CallFault; 5] =
     [CallFault::KillBefore, CallFault::KillAfter, CallFault::TimeoutAfter, CallFault::FailAfter, CallFault::Fail(3)];
 
-/// Everything is quick.
-fn quick() -> Setup {
-    let mut setup = Setup::calm(Scenario::Happy);
-    setup.pace.copy_us = 20 * SECOND;
-    setup.pace.final_snapshot_us = 10 * SECOND;
-    setup.pace.restore_us = 10 * SECOND;
-    setup.pace.instance_us = 10 * SECOND;
-    setup.pace.delete_us = 10 * SECOND;
-    setup.pace.password_us = 6 * SECOND;
-    setup
-}
-
 fn logged(setup: &Setup) -> Report {
     let report = simulate(&Machine::shipped().unwrap(), &Setup { logs: true, ..setup.clone() });
     assert!(report.violations.is_empty(), "{:?}", report.violations);
@@ -29,7 +17,7 @@ fn logged(setup: &Setup) -> Report {
 
 /// The number of the first call of this name in a run in which nothing goes wrong.
 fn first(name: &str) -> u32 {
-    let log = logged(&quick()).log;
+    let log = logged(&Setup::quick(Scenario::Happy)).log;
     u32::try_from(log.iter().position(|(_, known, _)| known == name).unwrap()).unwrap() + 1
 }
 
@@ -51,7 +39,7 @@ fn each(numbers: impl Iterator<Item = u32>, setup: impl Fn(u32, CallFault) -> Se
 
 /// Stopped right before the call of this name; another operation (or the same in another execution) comes after it.
 fn stopped_at(name: &str, same_operation: bool, fault: Option<(u32, CallFault)>) -> Setup {
-    let mut setup = quick();
+    let mut setup = Setup::quick(Scenario::Happy);
     setup.plan.chaos.insert(first(name), Chaos::StopExecution);
     setup.second = Some(Second { delay_us: 60 * SECOND, same_operation, after_stop: true, fault });
     setup
@@ -89,7 +77,7 @@ fn another_execution_takes_its_operation_over() {
 /// Protection was turned off, the deletion is denied: each call of notify fails in each way.
 #[test]
 fn a_failure_whose_telling_fails_is_told_as_it_is() {
-    let mut denied = quick();
+    let mut denied = Setup::quick(Scenario::Happy);
     denied.plan.named.insert(("rds:DeleteDBInstance", 1), CallFault::Deny);
     let log = logged(&Setup { again: false, ..denied.clone() }).log;
     let of_notify = (1..).zip(&log).filter(|(_, (step, _, _))| step == "notify").map(|(number, _)| number);
@@ -105,7 +93,7 @@ fn a_failure_whose_telling_fails_is_told_as_it_is() {
 #[test]
 fn a_message_that_does_not_go_out_changes_nothing_about_what_it_says() {
     for times in 1..=6 {
-        let mut setup = quick();
+        let mut setup = Setup::quick(Scenario::Happy);
         setup.plan.named.insert(("rds:DeleteDBInstance", 1), CallFault::Deny);
         setup.plan.named.extend((1..=times).map(|number| (("sns:Publish", number), CallFault::Fail(1))));
         let report = simulate(&Machine::shipped().unwrap(), &setup);

@@ -3,20 +3,12 @@
 //! Optimised, every call is met; without optimisation (about twenty times slower) a sample.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-use aurora_restore_sim::time::SECOND;
 use aurora_restore_sim::{CallFault, Chaos, Machine, Plan, Report, Scenario, Setup, simulate};
 use std::sync::Mutex;
 
 /// Everything is quick, and nobody is let in under the target's name.
 fn silent() -> Setup {
-    let mut setup = Setup::calm(Scenario::Swap);
-    setup.pace.copy_us = 20 * SECOND;
-    setup.pace.final_snapshot_us = 10 * SECOND;
-    setup.pace.restore_us = 10 * SECOND;
-    setup.pace.instance_us = 10 * SECOND;
-    setup.pace.delete_us = 10 * SECOND;
-    setup.pace.password_us = 6 * SECOND;
-    setup.pace.rename_us = 6 * SECOND;
+    let mut setup = Setup::quick(Scenario::Swap);
     setup.pace.swapped_answers = false;
     setup
 }
