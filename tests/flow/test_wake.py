@@ -4,6 +4,7 @@ when events are lost, come twice, come late or are about something else: the sam
 import collections
 
 import checks
+import pytest
 
 WAITS = ("WaitForDeletionEvent", "WaitForRestoreEvent")
 PACE = {"copy": 0.0, "restore": 2.0, "instance": 2.0, "delete": 2.0, "master_password": 2.0}
@@ -58,8 +59,10 @@ def test_a_broken_wake_fails_no_restore(world):
     assert {"WaitForDeletion", "WaitForRestore"} <= set(run.states) and ends_of_waits(run)["TaskFailed"] >= 2
 
 
-def test_what_comes_late_or_twice_or_for_others_changes_nothing(world):
-    run = world.run()
+@pytest.mark.parametrize("same_region", [False, True])
+def test_what_comes_late_or_twice_or_for_others_changes_nothing(scene, same_region):
+    world = scene(same_region=same_region)
+    run = world.run({"source_region": "us-west-2"} if same_region else None)
     assert run.status == "SUCCEEDED", run.cause
     before = world.state_item(run.operation_id)
     for late in ("cluster:staging", "cluster:staging", "db:staging-1"):
