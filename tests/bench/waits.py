@@ -119,9 +119,9 @@ def section(restores, crowds):
 
 def plot(restores):
     """A bar for each size and strategy: seconds lost."""
-    left, right, top, bar, gap = 70, 60, 64, 13, 14
+    left, right, top, bar, gap = 70, 200, 64, 13, 14
     sizes = list(dict.fromkeys(line["size"] for line in restores))
-    width, row = 760, (bar + 2) * len(COLOURS) + gap
+    width, row = 900, (bar + 2) * len(COLOURS) + gap
     scale = (width - left - right) / max(line["taken"]["lost"] for line in restores)
     height = top + row * len(sizes) + 10
     out = [
