@@ -33,7 +33,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 sys.path.insert(0, str(HERE.parent / "local"))
 
-from functions import STEPS  # noqa: E402
+from functions import FUNCTIONS, STEPS  # noqa: E402
 from seed import seed  # noqa: E402
 from stack import Stack  # noqa: E402
 from world import World  # noqa: E402
@@ -338,8 +338,8 @@ def main():
     python = arguments.python.absolute()
     if not sys.platform.startswith("linux"):
         raise SystemExit("This benchmark reads what a process used from Linux.")
-    for step in STEPS:
-        binary(build, step)
+    for name in FUNCTIONS:
+        binary(build, name)
 
     RUN_DIR.mkdir(parents=True, exist_ok=True)
     lock = open(RUN_DIR / "lock", "w")  # noqa: SIM115 held until the process ends
@@ -358,8 +358,8 @@ def main():
     try:
         functions = directory / "functions"
         functions.mkdir()
-        for step in STEPS:
-            (functions / step).symlink_to(binary(build, step))
+        for name in FUNCTIONS:
+            (functions / name).symlink_to(binary(build, name))
         # awslambdaric looks for the handler where it is started, and a process that is spawned starts where we are.
         os.chdir(HERE / "function")
         say("a restore on the local stack, step by step, to know the calls ...")
