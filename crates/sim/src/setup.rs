@@ -123,10 +123,10 @@ impl Setup {
     /// The simulation of a seed.
     pub fn of_seed(seed: u64) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
-        // Masking and the swap came last and take every tenth seed each, so that the others stay what they were.
+        // Masking and the swap came last and take every tenth and every twentieth seed, so that the others stay what they were.
         let drawn = Scenario::ALL[rng.usize(0..Scenario::DRAWN)];
-        let scenario = match seed % 10 {
-            9 => Scenario::Masked,
+        let scenario = match seed % 20 {
+            9 | 19 => Scenario::Masked,
             4 => Scenario::Swap,
             _ => drawn,
         };
@@ -203,7 +203,7 @@ impl Setup {
 /// Microseconds. Most things are quick, since looking at what takes its time shows nothing new; some are not: each
 /// factor of ten is as likely as the next.
 fn minutes(rng: &mut fastrand::Rng, least: f64, most: f64) -> u64 {
-    let most = if rng.u8(0..8) == 0 { most } else { most.min(0.5) };
+    let most = if rng.u8(0..16) == 0 { most } else { most.min(0.5) };
     let seconds = 60.0 * least * (most / least).powf(rng.f64());
     std::time::Duration::try_from_secs_f64(seconds)
         .map_or(SECOND, |duration| u64::try_from(duration.as_micros()).unwrap_or(SECOND))
