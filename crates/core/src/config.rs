@@ -56,7 +56,8 @@ pub struct Config {
     pub secret_cache_seconds: u64,
     /// `MAX_WAIT_SECONDS`: upper bound of every `wait_seconds`. For stacks whose RDS is quick; absent in AWS.
     pub max_wait_seconds: Option<u64>,
-    /// `RDS_CALLS_PER_SECOND`: how many calls RDS gets from all functions together, in each Region; absent for no bound.
+    /// `RDS_CALLS_PER_SECOND`: how many calls a second RDS gets, in each Region, from all functions that share the state table;
+    /// absent for no bound.
     pub rds_calls_per_second: Option<u64>,
     /// `DATABASE_CA_FILE`: PEM file of the roots that database servers are verified against, instead of RDS's own.
     pub database_ca_file: Option<String>,

@@ -1,4 +1,4 @@
-//! How many calls a second RDS gets from all functions of a deployment together: an item of the state table for each Region, which
+//! How many calls a second RDS gets from all functions that share a state table: an item of that table for each Region, which
 //! gives out moments, one after the other. RDS throttles an account and Region as a whole; where hundreds of restores begin
 //! at once, they would keep each other, and everybody else, from being served.
 
@@ -22,6 +22,8 @@ use std::time::Duration;
 const ADMITTED_WITHIN_MS: u64 = 8_000;
 /// A later call waits so long at the most, within the time that an attempt may take.
 const TURN_WITHIN_MS: u64 = 12_000;
+/// No function with a right clock has given out a moment so far ahead: it counts for nothing, or nobody would ask RDS until then.
+const NONSENSE_MS: u64 = 60_000;
 /// Attempts to take moments that others want too.
 const TRIES: u32 = 4;
 /// Moments that are taken at once when those of the admission are used up.
@@ -99,7 +101,7 @@ impl Shared {
     async fn take(&self, calls: u64, within_ms: u64) -> Result<(), AwsError> {
         for _ in 0..TRIES {
             let (seen, now) = (self.next().await?, self.now_ms());
-            let first = seen.unwrap_or_default().max(now);
+            let first = seen.filter(|seen| *seen <= now + NONSENSE_MS).unwrap_or_default().max(now);
             if first > now + within_ms {
                 break;
             }
@@ -114,7 +116,9 @@ impl Shared {
             action: "rds:*",
             resource: self.key.clone(),
             code: None,
-            message: format!("others have taken the next {seconds} s of what RDS_CALLS_PER_SECOND allows"),
+            message: format!(
+                "other restores have taken the next {seconds} s of what RDS_CALLS_PER_SECOND allows; raise it, or begin fewer at once"
+            ),
             request_id: None,
         })
     }
@@ -219,6 +223,15 @@ mod tests {
         let pace = pace(&wire);
         pace.admit(1).await.unwrap();
         assert_eq!(*pace.0.unwrap().moments(), [NOW_MS + 100]);
+    }
+
+    #[tokio::test]
+    async fn a_moment_of_a_wrong_clock_holds_nobody_up() {
+        let tomorrow = given_out_until(NOW_MS + 86_400_000);
+        let wire = Wire::new([(200, tomorrow.as_str()), (200, "{}")]);
+        let pace = pace(&wire);
+        pace.admit(2).await.unwrap();
+        assert_eq!(*pace.0.unwrap().moments(), [NOW_MS, NOW_MS + 125]);
     }
 
     #[tokio::test]
