@@ -81,3 +81,25 @@ impl Store {
 fn key(resource: &str) -> String {
     format!("wake#{resource}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use time::Duration;
+    use time::macros::datetime;
+
+    #[test]
+    fn no_event_ends_a_wait_that_has_hardly_begun() {
+        let began = datetime!(2026-11-21 20:00 UTC);
+        let wait = Wait {
+            operation_id: key("cluster:staging"),
+            waiting_operation: "nightly-1".into(),
+            task_token: "token".into(),
+            began_at: timestamp(began),
+            expires_at: 0,
+        };
+        for (after, left) in [(0, 5), (2, 3), (5, 0), (600, 0), (-3, 5)] {
+            assert_eq!(wait.seconds_too_early(began + Duration::seconds(after)), left, "{after} s later");
+        }
+    }
+}

@@ -51,3 +51,32 @@ impl Executions {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aws::replay::Wire;
+    use aurora_restore_domain::failure::ErrorName;
+
+    #[tokio::test]
+    async fn a_wait_that_is_over_is_no_error_and_a_missing_right_is_one() {
+        let error =
+            |code: &str| format!(r#"{{"__type":"com.amazonaws.swf.service.v2.model#{code}","message":"said so"}}"#);
+        let over = ["TaskTimedOut", "TaskDoesNotExist", "InvalidToken"].map(error);
+        let denied = error("AccessDeniedException");
+        let wire = Wire::new([
+            (200, "{}"),
+            (400, over[0].as_str()),
+            (400, over[1].as_str()),
+            (400, over[2].as_str()),
+            (400, denied.as_str()),
+        ]);
+        let executions = Executions::new(&wire.config());
+        assert!(executions.wake("token-1").await.unwrap());
+        assert_eq!(wire.asked(), [r#"{"taskToken":"token-1","output":"{}"}"#]);
+        for _ in over {
+            assert!(!executions.wake("token-1").await.unwrap());
+        }
+        assert_eq!(executions.wake("token-1").await.unwrap_err().name, ErrorName::AccessDenied);
+    }
+}
