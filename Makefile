@@ -67,7 +67,7 @@ sim: ## 10,000 disasters by seed, in virtual time (SEEDS=... for another number)
 	@cargo build --locked --release --package aurora-restore-sim --quiet
 	@cargo run --locked --release --package aurora-restore-sim --quiet -- --seeds $(or $(SEEDS),10000)
 
-bench: bench-cold bench-waits bench-db ## all of the following; rewrites docs/performance.md (half an hour)
+bench: bench-cold bench-waits bench-db ## bench-cold, bench-waits and bench-db; rewrites docs/performance.md (half an hour)
 
 bench-waits: setup ## what waiting costs, by size: time lost, calls, transitions, dollars; waits of a fixed length beside it (5 minutes); writes docs/performance.md
 	@cargo build --locked --release --package aurora-restore-sim --quiet

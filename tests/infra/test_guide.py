@@ -56,7 +56,7 @@ def test_a_stranger_finds_every_step():
     chapters = re.findall(r"^## (.+)$", GUIDE, re.MULTILINE)
     assert chapters == [
         "Before you begin", "The first deployment", "The first restore, by hand", "The schedule", "Production in another account", "Within one Region",
-        "Several environments and tenants", "Upgrading", "What it costs", "Removing it", "Troubleshooting",
+        "Several environments and tenants", "Many restores at once", "Upgrading", "What it costs", "Removing it", "Troubleshooting",
     ]  # fmt: skip
     steps = re.findall(r"^(\d)\. \*\*", GUIDE.split("## The first deployment")[1].split("\n## ")[0], re.MULTILINE)
     assert steps == list("1234567")

@@ -89,7 +89,10 @@ fn no_slot(context: &Context, operation: &Operation) -> Answer {
     let tries = operation.timings.get(Step::CopySnapshot.as_str()).map_or(0, |timing| timing.invocations);
     let elapsed_seconds = operation.seconds_in(Step::CopySnapshot, context.clock.now());
     let seconds = wait::slot_seconds(elapsed_seconds, &format!("{} {tries}", operation.operation_id));
-    Answer::waiting(seconds, "the Region's slots for copies are taken".into())
+    Answer::waiting(
+        seconds,
+        "RDS takes no further copy into the Region now: it makes five at a time, whosever they are".into(),
+    )
 }
 
 fn made(id: &str, arn: &str, status: &str) -> CopyState {
