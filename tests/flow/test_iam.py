@@ -42,6 +42,21 @@ def everything(world, run):
     return logs + run.history_text + json.dumps(kept, default=str)
 
 
+def check_found(world, run, shown, read_of_robot):
+    """What verify-restore found of each user, and whom it asked in whose name; `shown` is how the server calls them."""
+    found = {check["name"]: check for check in run.item["verification"]["checks"]}
+    for key, user in shown.items():
+        assert found[f"login of {key}"]["passed"] and found[f"login of {key}"]["value"] == user
+    assert found["read of robot"]["value"] == read_of_robot
+    assert found["no write of reporting"]["passed"] and found["no write of robot"]["passed"]
+    of_logins = [deed[1:] for deed in world.stack.deeds() if deed[2] == "rds-db:connect"]
+    users = f"arn:aws:rds-db:us-west-2:{ACCOUNT}:dbuser:CLUSTER"
+    assert of_logins == [["verify-restore", "rds-db:connect", f"{users}/{user}", {}] for user in (ODD, "devops_user", "prod_reporting")]
+    declared = {user["key"]: user.get("iam", False) for user in run.item["users"]["declared"]}
+    assert declared == {"application_user": False, "readonly_user": False, "devops_user": True, "reporting": True, "robot": True}
+    assert f"{ODD} (custom, limited, IAM)" in world.published()[-1]["default"]
+
+
 def test_tokens_and_nothing_else_let_them_in(world, monkeypatch):
     put(world, FURTHER)
     run = world.run({"users": USERS})
@@ -52,18 +67,7 @@ def test_tokens_and_nothing_else_let_them_in(world, monkeypatch):
     assert world.cluster()["IAMDatabaseAuthenticationEnabled"]
     assert "turn on IAM database authentication, with which devops_user, reporting, robot will log in" in run.item["plan"]["summary"]
 
-    # What it found, and whom it asked in whose name.
-    found = {check["name"]: check for check in run.item["verification"]["checks"]}
-    for key, user in (("devops_user", "devops_user"), ("reporting", "prod_reporting"), ("robot", ODD)):
-        assert found[f"login of {key}"]["passed"] and found[f"login of {key}"]["value"] == user
-    assert found["read of robot"]["value"] == "sales.orders in database app"
-    assert found["no write of reporting"]["passed"] and found["no write of robot"]["passed"]
-    of_logins = [deed[1:] for deed in world.stack.deeds() if deed[2] == "rds-db:connect"]
-    users = f"arn:aws:rds-db:us-west-2:{ACCOUNT}:dbuser:CLUSTER"
-    assert of_logins == [["verify-restore", "rds-db:connect", f"{users}/{user}", {}] for user in (ODD, "devops_user", "prod_reporting")]
-    declared = {user["key"]: user.get("iam", False) for user in run.item["users"]["declared"]}
-    assert declared == {"application_user": False, "readonly_user": False, "devops_user": True, "reporting": True, "robot": True}
-    assert f"{ODD} (custom, limited, IAM)" in world.published()[-1]["default"]
+    check_found(world, run, {"devops_user": "devops_user", "reporting": "prod_reporting", "robot": ODD}, "sales.orders in database app")
 
     roles = world.roles()
     for user in ("devops_user", "prod_reporting", ODD):

@@ -5,10 +5,9 @@ import checks
 import pytest
 import test_iam
 import whole
-from deeds import ACCOUNT
 from mysql import PRODUCTION_ACCOUNTS, ask
 from seed import MYSQL
-from test_iam import ODD, everything, put, token
+from test_iam import ODD, check_found, everything, put, token
 
 pytestmark = pytest.mark.seed(engine=MYSQL)
 
@@ -40,18 +39,8 @@ def test_tokens_and_nothing_else_let_them_in(world):
     assert checks.call(world, "RestoreDBClusterFromSnapshot")["EnableIAMDatabaseAuthentication"] == "true"
     assert "turn on IAM database authentication, with which devops_user, reporting, robot will log in" in run.item["plan"]["summary"]
 
-    # What it found, and whom it asked in whose name.
-    found = {check["name"]: check for check in run.item["verification"]["checks"]}
-    for key, user in (("devops_user", "devops_user@%"), ("reporting", "prod_reporting@localhost"), ("robot", f"{ODD}@%")):
-        assert found[f"login of {key}"]["passed"] and found[f"login of {key}"]["value"] == user
-    assert found["read of robot"]["value"] == "orders in database app"
-    assert found["no write of reporting"]["passed"] and found["no write of robot"]["passed"]
-    of_logins = [deed[1:] for deed in world.stack.deeds() if deed[2] == "rds-db:connect"]
-    users = f"arn:aws:rds-db:us-west-2:{ACCOUNT}:dbuser:CLUSTER"
-    assert of_logins == [["verify-restore", "rds-db:connect", f"{users}/{user}", {}] for user in (ODD, "devops_user", "prod_reporting")]
-    declared = {user["key"]: user.get("iam", False) for user in run.item["users"]["declared"]}
-    assert declared == {"application_user": False, "readonly_user": False, "devops_user": True, "reporting": True, "robot": True}
-    assert f"{ODD} (custom, limited, IAM)" in world.published()[-1]["default"]
+    shown = {"devops_user": "devops_user@%", "reporting": "prod_reporting@localhost", "robot": f"{ODD}@%"}
+    check_found(world, run, shown, "orders in database app")
     for change in ("create the user devops_user@%, who logs in with IAM tokens", TOKENS.format("prod_reporting@localhost")):
         assert change in run.item["users"]["changes"]
     assert "prod_iam@%" in run.item["users"]["locked"]

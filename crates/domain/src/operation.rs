@@ -169,7 +169,7 @@ pub struct Replaced {
 }
 
 /// The restored cluster.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ClusterState {
     /// ARN.
     pub arn: String,

@@ -67,7 +67,7 @@ fn copy_seconds(elapsed_seconds: u64, percent: Option<u8>) -> u64 {
 
 /// Seconds until a cluster or an instance is looked at again of which nothing is remembered: these phases last minutes,
 /// not hours, and an event may tell their end sooner.
-pub fn cluster_seconds(elapsed_seconds: u64) -> u64 {
+fn cluster_seconds(elapsed_seconds: u64) -> u64 {
     (elapsed_seconds / 2).clamp(30, 60)
 }
 

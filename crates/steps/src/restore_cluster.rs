@@ -89,12 +89,6 @@ fn state(seen: Option<&Cluster>) -> ClusterState {
     ClusterState {
         arn: seen.map(|cluster| cluster.arn.clone()).unwrap_or_default(),
         status: seen.map_or("creating".into(), |cluster| cluster.status.clone()),
-        endpoint: None,
-        port: None,
-        instances: vec![],
-        master_password_reset_at: None,
-        former_sessions_ended: false,
-        master_user_secret_arn: None,
-        ready_at: None,
+        ..ClusterState::default()
     }
 }

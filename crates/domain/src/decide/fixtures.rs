@@ -120,17 +120,7 @@ pub(crate) fn request_of_swap() -> Request {
 
 /// What is known of a restored cluster.
 pub(crate) fn cluster_state() -> ClusterState {
-    ClusterState {
-        arn: String::new(),
-        status: "available".into(),
-        endpoint: None,
-        port: None,
-        instances: vec![],
-        master_password_reset_at: None,
-        former_sessions_ended: false,
-        master_user_secret_arn: None,
-        ready_at: None,
-    }
+    ClusterState { status: "available".into(), ..ClusterState::default() }
 }
 
 pub(crate) fn swap_plan() -> SwapPlan {
