@@ -4,9 +4,16 @@ use crate::operation::{Operation, Status};
 use crate::{Instant, parse_timestamp, seconds_between, timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Restores of the same source that a plan remembers: enough for a usual spread, few enough that growth shows.
 const REMEMBERED: usize = 5;
+
+/// Seconds by which a look comes sooner than its wait lasts, before we say that an event ended the wait: clocks differ.
+const SOONER_SECONDS: u64 = 2;
+
+/// How long an event is under way at the most, usually, in seconds. What it tells happened no earlier than that.
+const EVENT_SECONDS: u64 = 10;
 
 /// What RDS is at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -37,6 +44,9 @@ pub struct PhaseState {
     pub began_at: String,
     /// The last look that did: it ended after that.
     pub under_way_at: String,
+    /// Until when the wait after that look lasts by itself: when the next look comes sooner, an event of RDS ended the wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_until: Option<String>,
     /// The look that found it over; `None` while it is under way.
     pub ended_at: Option<String>,
 }
@@ -48,6 +58,9 @@ pub struct Expected {
     pub least: u64,
     /// By then it was over.
     pub most: u64,
+    /// An event of RDS told its end at least once: they come.
+    #[serde(default)]
+    pub is_told: bool,
 }
 
 /// What is waited for.
@@ -90,7 +103,12 @@ impl PhaseState {
         let began = parse_timestamp(&self.began_at)?;
         let since = |at: &str| Some(seconds_between(began, parse_timestamp(at)?));
         let (least, most) = (since(&self.under_way_at)?, since(self.ended_at.as_deref()?)?);
-        (least <= most).then_some(Expected { least, most })
+        let is_told = self.waits_until.as_deref().and_then(since).is_some_and(|until| most + SOONER_SECONDS < until);
+        // An event ended a wait that was to last much longer: the last look before says little. Without one, what was over
+        // at the look that was to find it just under way was probably not over long before: next time a sixth sooner.
+        let surely = if is_told { most.saturating_sub(EVENT_SECONDS) } else { most * 5 / 6 };
+        let least = if least <= most { least.max(surely) } else { least };
+        (least <= most).then_some(Expected { least, most, is_told })
     }
 }
 
@@ -102,6 +120,7 @@ impl Operation {
         let state = self.phases.entry(phase).or_insert_with(|| PhaseState {
             began_at: at.clone(),
             under_way_at: at.clone(),
+            waits_until: None,
             ended_at: None,
         });
         // Once more: another instance, or a second try. What is remembered of it would mean nothing.
@@ -109,7 +128,15 @@ impl Operation {
             state.began_at.clone_from(&at);
         }
         state.under_way_at = at;
+        state.waits_until = None;
         parse_timestamp(&state.began_at).map_or(0, |began| seconds_between(began, now))
+    }
+
+    /// Notes how long the wait for `phase`, which is under way, lasts by itself.
+    pub fn note_wait(&mut self, phase: Phase, wait_seconds: u64, now: Instant) {
+        if let Some(state) = self.phases.get_mut(&phase) {
+            state.waits_until = Some(timestamp(now + Duration::from_secs(wait_seconds)));
+        }
     }
 
     /// Notes that nothing is waited for any more.
@@ -147,6 +174,8 @@ pub fn expected(earlier: &[Operation], source: &str) -> BTreeMap<Phase, Expected
             let known = expected.entry(phase).or_insert(took);
             known.least = known.least.min(took.least);
             known.most = known.most.max(took.most);
+            // A look can be sooner than the event; that one told it shows that they come.
+            known.is_told |= took.is_told;
         }
     }
     expected
@@ -156,8 +185,11 @@ pub fn expected(earlier: &[Operation], source: &str) -> BTreeMap<Phase, Expected
 mod tests {
     use super::*;
     use crate::ids::OperationId;
-    use time::Duration;
     use time::macros::datetime;
+
+    fn expected_of(least: u64, most: u64, is_told: bool) -> Expected {
+        Expected { least, most, is_told }
+    }
 
     const EIGHT: Instant = datetime!(2026-11-21 20:00 UTC);
 
@@ -171,8 +203,8 @@ mod tests {
     fn restored(phase: Phase, under_way: i64, over: i64) -> Operation {
         let mut operation = operation();
         operation.note_phase(phase, EIGHT);
-        operation.note_phase(phase, EIGHT + Duration::seconds(under_way));
-        operation.end_phases(EIGHT + Duration::seconds(over));
+        operation.note_phase(phase, EIGHT + time::Duration::seconds(under_way));
+        operation.end_phases(EIGHT + time::Duration::seconds(over));
         operation.status = Status::Succeeded;
         operation
     }
@@ -180,15 +212,15 @@ mod tests {
     #[test]
     fn a_phase_is_under_way_until_another_is_or_none() {
         let mut operation = operation();
-        let at = |seconds| EIGHT + Duration::seconds(seconds);
+        let at = |seconds| EIGHT + time::Duration::seconds(seconds);
         assert_eq!(operation.note_phase(Phase::Restore, at(0)), 0);
         assert_eq!(operation.note_phase(Phase::Restore, at(60)), 60);
         assert_eq!(operation.note_phase(Phase::Instances, at(100)), 0);
-        assert_eq!(operation.phases[&Phase::Restore].took(), Some(Expected { least: 60, most: 100 }));
+        assert_eq!(operation.phases[&Phase::Restore].took(), Some(expected_of(83, 100, false)));
         assert_eq!(operation.phases[&Phase::Instances].took(), None, "under way");
         operation.end_phases(at(400));
         operation.end_phases(at(500));
-        assert_eq!(operation.phases[&Phase::Instances].took(), Some(Expected { least: 0, most: 300 }));
+        assert_eq!(operation.phases[&Phase::Instances].took(), Some(expected_of(250, 300, false)));
         assert_eq!(operation.note_phase(Phase::Instances, at(600)), 0, "it begins anew");
     }
 
@@ -202,7 +234,39 @@ mod tests {
                 .map(|(under_way, over)| restored(Phase::Restore, under_way, over)),
         );
         let expected = expected(&earlier, "us-east-1#production");
-        assert_eq!(expected, BTreeMap::from([(Phase::Restore, Expected { least: 290, most: 330 })]), "not the sixth");
+        assert_eq!(expected, BTreeMap::from([(Phase::Restore, expected_of(290, 330, false))]), "not the sixth");
+    }
+
+    /// A restore whose wait of `wait_seconds`, begun with the phase, was followed by the look that found it over.
+    fn waited(wait_seconds: u64, over: u64) -> Operation {
+        let mut operation = operation();
+        operation.note_phase(Phase::Restore, EIGHT);
+        operation.note_wait(Phase::Restore, wait_seconds, EIGHT);
+        operation.end_phases(EIGHT + Duration::from_secs(over));
+        operation.status = Status::Succeeded;
+        operation
+    }
+
+    #[test]
+    fn a_wait_that_ends_before_its_time_was_ended_by_an_event() {
+        let source = "us-east-1#production";
+        let of = |earlier: &[Operation]| expected(earlier, source)[&Phase::Restore];
+        assert_eq!(of(&[waited(480, 300)]), expected_of(290, 300, true));
+        assert_eq!(of(&[waited(480, 300), waited(480, 360)]), expected_of(290, 360, true));
+        assert_eq!(of(&[waited(480, 300), waited(240, 241)]), expected_of(200, 300, true), "one that a look found");
+        assert_eq!(of(&[waited(300, 299)]), expected_of(249, 299, false), "clocks differ");
+        assert_eq!(of(&[waited(480, 4)]), expected_of(0, 4, true));
+    }
+
+    #[test]
+    fn an_event_of_something_else_tells_no_end() {
+        let mut operation = waited(480, 300);
+        operation.note_phase(Phase::Restore, EIGHT);
+        operation.note_wait(Phase::Restore, 480, EIGHT);
+        operation.note_phase(Phase::Restore, EIGHT + Duration::from_secs(100));
+        operation.note_wait(Phase::Restore, 60, EIGHT + Duration::from_secs(100));
+        operation.end_phases(EIGHT + Duration::from_secs(160));
+        assert_eq!(operation.phases[&Phase::Restore].took(), Some(expected_of(133, 160, false)));
     }
 
     #[test]

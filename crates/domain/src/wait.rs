@@ -7,7 +7,7 @@ use crate::phase::{Expected, Phase};
 pub const LEAST_SECONDS: u64 = 5;
 
 /// The longest wait for what took as long before: this time it may be over sooner.
-const MOST_SECONDS: u64 = 480;
+const MOST_SECONDS: u64 = 600;
 
 /// Looks between the soonest and the latest end that is remembered.
 const LOOKS_WITHIN: u64 = 4;
@@ -39,10 +39,11 @@ pub fn seconds(phase: Phase, elapsed_seconds: u64, percent: Option<u8>, expected
 }
 
 /// Until just when it was over at the soonest; from then on closely, until when it was over at the latest; then in
-/// proportion to how late it is.
-fn expected_seconds(elapsed_seconds: u64, Expected { least, most }: Expected) -> u64 {
-    if elapsed_seconds < least {
-        return (least - elapsed_seconds).clamp(LEAST_SECONDS, MOST_SECONDS);
+/// proportion to how late it is. Where events tell the end, they will again: then only until the latest end.
+fn expected_seconds(elapsed_seconds: u64, Expected { least, most, is_told }: Expected) -> u64 {
+    let until = if is_told { most + LEAST_SECONDS } else { least };
+    if elapsed_seconds < until {
+        return (until - elapsed_seconds).clamp(LEAST_SECONDS, MOST_SECONDS);
     }
     match elapsed_seconds.checked_sub(most) {
         None => ((most - least) / LOOKS_WITHIN).clamp(LEAST_SECONDS, 30),
@@ -99,7 +100,7 @@ mod tests {
 
     #[test]
     fn what_took_as_long_before_is_looked_at_when_it_is_about_to_end() {
-        let expected = Some(Expected { least: 400, most: 460 });
+        let expected = Some(Expected { least: 400, most: 460, is_told: false });
         for takes in [250, 300, 390, 400, 401, 430, 460, 470, 600] {
             let (looks, lost) = looks(Phase::Instances, expected, takes);
             let most_lost = if takes < 400 { 150 } else { 35 };
@@ -111,8 +112,16 @@ mod tests {
     }
 
     #[test]
+    fn what_events_tell_is_left_to_them() {
+        let expected = Some(Expected { least: 400, most: 460, is_told: true });
+        assert_eq!(seconds(Phase::Instances, 0, None, expected), 465);
+        assert_eq!(looks(Phase::Instances, expected, 430), (1, 35), "an event that is lost costs no more than that");
+        assert!(looks(Phase::Instances, expected, 600).0 <= 10 && looks(Phase::Instances, expected, 600).1 <= 60);
+    }
+
+    #[test]
     fn a_copy_that_takes_long_every_night_is_left_alone_at_first() {
-        let expected = Some(Expected { least: 6000, most: 6600 });
+        let expected = Some(Expected { least: 6000, most: 6600, is_told: false });
         assert_eq!(seconds(Phase::Copy, 0, None, expected), 3600);
         assert_eq!(seconds(Phase::Copy, 600, Some(9), expected), 200, "a third of the time so far: it may be quicker");
         assert_eq!(seconds(Phase::Copy, 3600, Some(55), expected), copy_seconds(3600, Some(55)));

@@ -111,9 +111,8 @@ pub(crate) async fn conclude(
     match answer {
         Ok(answer) => {
             let now = context.clock.now();
-            let wait_seconds = wait_seconds(&mut operation, &answer, now);
-            let wait_seconds =
-                wait_seconds.map(|seconds| seconds.min(context.config.max_wait_seconds.unwrap_or(u64::MAX)).max(1));
+            let most_seconds = context.config.max_wait_seconds.unwrap_or(u64::MAX);
+            let wait_seconds = wait_seconds(&mut operation, &answer, most_seconds, now);
             operation.end_step(step, answer.outcome, now);
             // Notify's own success does not undo the failure that it told.
             if step != Step::Notify {
@@ -156,14 +155,17 @@ pub(crate) async fn conclude(
 }
 
 /// How long until the next look; notes what is waited for.
-fn wait_seconds(operation: &mut Operation, answer: &Answer, now: Instant) -> Option<u64> {
+fn wait_seconds(operation: &mut Operation, answer: &Answer, most_seconds: u64, now: Instant) -> Option<u64> {
+    let at_most = |seconds: u64| seconds.min(most_seconds).max(1);
     let Some(waiting) = &answer.waiting else {
         operation.end_phases(now);
-        return answer.wait_seconds;
+        return answer.wait_seconds.map(at_most);
     };
     let elapsed_seconds = operation.note_phase(waiting.phase, now);
     let expected = operation.expected(waiting.phase);
-    Some(wait::seconds(waiting.phase, elapsed_seconds, waiting.percent, expected))
+    let seconds = at_most(wait::seconds(waiting.phase, elapsed_seconds, waiting.percent, expected));
+    operation.note_wait(waiting.phase, seconds, now);
+    Some(seconds)
 }
 
 /// The error, with what is left behind where it does not say so itself.

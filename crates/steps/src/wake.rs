@@ -68,7 +68,9 @@ async fn wake(context: &Context, Event { detail }: Event) -> Result<Value, StepE
         Some(resource) => context.store.wait_for(resource).await?,
         None => None,
     };
-    let Some(wait) = wait else { return Ok(json!({ "woken": false })) };
+    let Some(wait) = wait.filter(|wait| !wait.is_over(context.clock.now())) else {
+        return Ok(json!({ "woken": false }));
+    };
     context.pause(wait.seconds_too_early(context.clock.now())).await;
     let woken = context.executions().wake(&wait.task_token).await?;
     let operation_id = wait.waiting_operation;
