@@ -56,9 +56,11 @@ pub struct Config {
     pub secret_cache_seconds: u64,
     /// `MAX_WAIT_SECONDS`: upper bound of every `wait_seconds`. For stacks whose RDS is quick; absent in AWS.
     pub max_wait_seconds: Option<u64>,
-    /// `RDS_CALLS_PER_SECOND`: how many calls a second RDS gets, in each Region, from all functions that share the state table;
-    /// absent for no bound.
+    /// `RDS_CALLS_PER_SECOND`: how many calls a second RDS gets, in each Region, from all functions that share
+    /// `rds_calls_table`; absent for no bound.
     pub rds_calls_per_second: Option<u64>,
+    /// `RDS_CALLS_TABLE_NAME`: the table that gives out these calls, which deployments can share; the state table when left out.
+    pub rds_calls_table: String,
     /// `DATABASE_CA_FILE`: PEM file of the roots that database servers are verified against, instead of RDS's own.
     pub database_ca_file: Option<String>,
     /// What a request that does not say takes from the environment.
@@ -111,6 +113,7 @@ impl Config {
             env.get(variable).unwrap_or_else(|| format!("aurora-restore/{environment}/{what}"))
         };
         Ok(Self {
+            rds_calls_table: env.get("RDS_CALLS_TABLE_NAME").unwrap_or_else(|| state_table.clone()),
             master_secret: secret("MASTER_SECRET_NAME", "master-credentials"),
             app_secret: secret("APP_SECRET_NAME", "app-credentials"),
             state_table,
@@ -147,6 +150,22 @@ mod tests {
         {
             assert!(failure.what.contains(name), "{name} in {failure}");
         }
+    }
+
+    #[test]
+    fn calls_are_counted_in_the_state_table_unless_a_table_is_named() {
+        let of = |calls_table| {
+            let given = [
+                ("ENVIRONMENT", "dev"),
+                ("STATE_TABLE_NAME", "s"),
+                ("AUDIT_TABLE_NAME", "a"),
+                ("SNS_TOPIC_ARN", "t"),
+                ("AWS_REGION", "us-west-2"),
+                ("RDS_CALLS_TABLE_NAME", calls_table),
+            ];
+            Config::from_env(&Env::fake(given)).unwrap().rds_calls_table
+        };
+        assert_eq!([of(""), of("shared")], ["s", "shared"]);
     }
 
     #[test]

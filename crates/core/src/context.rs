@@ -49,7 +49,8 @@ pub struct Context {
 
 /// RDS of a Region, at the pace that the configuration wants.
 fn rds_of(sdk: &SdkConfig, store: &Store, clock: &Clock, config: &Config, region: &str) -> Rds {
-    Rds::paced(sdk, region, Pace::of(sdk, store, clock, region, config.rds_calls_per_second))
+    let calls = store.beside(&config.rds_calls_table);
+    Rds::paced(sdk, region, Pace::of(sdk, &calls, clock, region, config.rds_calls_per_second))
 }
 
 impl Context {

@@ -30,6 +30,11 @@ impl Store {
         Self { client: Client::new(config), table: name.to_owned() }
     }
 
+    /// Another table, through the same client.
+    pub(crate) fn beside(&self, name: &str) -> Self {
+        Self { client: self.client.clone(), table: name.to_owned() }
+    }
+
     /// Reads an operation, strongly consistent.
     ///
     /// # Errors

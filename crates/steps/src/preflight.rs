@@ -49,7 +49,7 @@ pub async fn run(context: &Context, step: Step, input: Value) -> Result<StepOutp
     let request = parse(envelope.request, &context.config.defaults)
         .map_err(|problems| invalid(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))?;
 
-    context.rds.admit(step.rds_calls()).await?;
+    context.rds.admit_first(step.rds_calls()).await?;
     let mut operation = open(context, operation_id, &envelope, &request).await?;
     if operation.begin_step(step, context.clock.now()) {
         context.store.save(&mut operation, context.clock.now()).await?;

@@ -1,11 +1,16 @@
-//! How many calls a second RDS gets from all functions that share a state table: an item of that table for each Region, which
-//! gives out moments, one after the other. RDS throttles an account and Region as a whole; where hundreds of restores begin
-//! at once, they would keep each other, and everybody else, from being served.
+//! How many calls a second RDS gets from all functions that share a table (the state table, or one that deployments share): an
+//! item of that table for each Region, which gives out moments, one after the other. RDS throttles an account and Region as a
+//! whole; where hundreds of restores begin at once, they would keep each other, and everybody else, from being served.
+//!
+//! A table that cannot be asked (missing, denied) ends a restore before it has touched anything, and not afterwards: the bound
+//! only keeps RDS from throttling, which is repeated anyway, and a target that is gone already is worth more. From there on each
+//! invocation keeps the bound by itself. The next restore says what is wrong. What passes, an outage, is repeated as everywhere.
 
 use super::{AwsError, aws_error};
 use crate::clock::Clock;
+use crate::error::StepError;
 use crate::store::Store;
-use aurora_restore_domain::failure::ErrorName;
+use aurora_restore_domain::failure::{ErrorName, Failure};
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_smithy_async::rt::sleep::{AsyncSleep, SharedAsyncSleep};
@@ -62,16 +67,30 @@ impl Pace {
     /// Lets an invocation begin that makes about so many calls.
     ///
     /// # Errors
-    /// `Throttled` when others have taken the next seconds; nothing is taken then.
+    /// `Throttled` when others have taken the next seconds, and what else passes; nothing is taken then.
     pub async fn admit(&self, calls: u64) -> Result<(), AwsError> {
-        match &self.0 {
-            Some(shared) if calls > 0 => {
-                // Those of an earlier invocation are over.
-                shared.moments().clear();
-                shared.take(calls, ADMITTED_WITHIN_MS).await
-            }
-            Some(_) | None => Ok(()),
+        match self.afresh(calls) {
+            Some(shared) => shared.take_or_go_on(calls, ADMITTED_WITHIN_MS).await,
+            None => Ok(()),
         }
+    }
+
+    /// The same before anything was touched: a table that cannot be asked is an error then.
+    ///
+    /// # Errors
+    /// As [`Pace::admit`]; besides, whatever the table says, with what to do about it.
+    pub async fn admit_first(&self, calls: u64) -> Result<(), StepError> {
+        match self.afresh(calls) {
+            Some(shared) => shared.take(calls, ADMITTED_WITHIN_MS).await.map_err(|error| shared.cannot_begin(error)),
+            None => Ok(()),
+        }
+    }
+
+    fn afresh(&self, calls: u64) -> Option<&Shared> {
+        let shared = self.0.as_ref().filter(|_| calls > 0)?;
+        // Moments of an earlier invocation are over.
+        shared.moments().clear();
+        Some(shared)
     }
 
     /// `config` with an HTTP client whose calls wait for their turn.
@@ -123,6 +142,38 @@ impl Shared {
         })
     }
 
+    /// The same for a restore that has begun: when the table cannot be asked, moments that are ours alone.
+    async fn take_or_go_on(&self, calls: u64, within_ms: u64) -> Result<(), AwsError> {
+        let Err(error) = self.take(calls, within_ms).await else { return Ok(()) };
+        if error.name.is_transient() {
+            return Err(error);
+        }
+        tracing::warn!(
+            "RDS_CALLS_PER_SECOND is kept without regard to others, who keep it in table {}: {error}",
+            self.store.table
+        );
+        let now = self.now_ms();
+        self.moments().extend((0..calls).map(|number| now + number * self.gap_ms));
+        Ok(())
+    }
+
+    /// What ends a restore that has not begun.
+    fn cannot_begin(&self, error: AwsError) -> StepError {
+        if error.name.is_transient() {
+            return error.into();
+        }
+        let what = format!("calls to RDS cannot be bounded (RDS_CALLS_PER_SECOND): {error}");
+        let next = format!(
+            "look whether table {} is there (infra/rds-calls.yaml makes one, for each account and Region; RdsCallsTableName names it) and whether \
+             this function's role may dynamodb:GetItem and dynamodb:PutItem its item {}, then start again; or deploy with RdsCallsPerSecond=0",
+            self.store.table, self.key
+        );
+        let failure = Failure::new(error.name, what).left("nothing was touched").next(next);
+        let mut failed = StepError::from(error);
+        failed.failure = failure;
+        failed
+    }
+
     /// The moment after the last that was given out, in milliseconds since 1970.
     async fn next(&self) -> Result<Option<u64>, AwsError> {
         let call = self.store.client.get_item().table_name(&self.store.table).consistent_read(true);
@@ -157,7 +208,7 @@ impl Shared {
         let moment = match mine {
             Some(moment) => Some(moment),
             None => {
-                self.take(MORE, TURN_WITHIN_MS).await?;
+                self.take_or_go_on(MORE, TURN_WITHIN_MS).await?;
                 self.moments().pop_front()
             }
         };
@@ -188,15 +239,30 @@ impl HttpConnector for Paced {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::aws::rds::Rds;
     use crate::aws::replay::Wire;
+    use crate::config::{Config, Env};
+    use crate::context::Context;
+    use aurora_restore_domain::ids::{ClusterId, Region};
     use time::macros::datetime;
 
     const NOW_MS: u64 = 1_795_291_200_000;
 
+    const DENIED: &str = r#"{"__type":"AccessDeniedException","message":"no identity-based policy allows the action"}"#;
+    const MISSING: &str = r#"{"__type":"ResourceNotFoundException","message":"Requested resource not found"}"#;
+    const BUSY: &str = r#"{"__type":"ThrottlingException","message":"Rate exceeded"}"#;
+
+    fn config(wire: &Wire) -> SdkConfig {
+        wire.config().to_builder().sleep_impl(aws_smithy_async::rt::sleep::TokioSleep::new()).build()
+    }
+
+    fn now() -> Clock {
+        Clock::fixed(datetime!(2026-11-21 20:00 UTC))
+    }
+
     fn pace(wire: &Wire) -> Pace {
-        let config = wire.config().to_builder().sleep_impl(aws_smithy_async::rt::sleep::TokioSleep::new()).build();
-        let clock = Clock::fixed(datetime!(2026-11-21 20:00 UTC));
-        Pace::of(&config, &Store::new(&config, "state"), &clock, "us-west-2", Some(10))
+        let config = config(wire);
+        Pace::of(&config, &Store::new(&config, "state"), &now(), "us-west-2", Some(10))
     }
 
     fn given_out_until(ms: u64) -> String {
@@ -250,5 +316,70 @@ mod tests {
         let pace = Pace::of(&config, &Store::new(&config, "state"), &clock, "us-west-2", None);
         pace.admit(12).await.unwrap();
         assert!(pace.0.is_none() && wire.asked().is_empty());
+    }
+
+    #[tokio::test]
+    async fn calls_are_given_out_by_the_table_that_is_named() {
+        let wire = Wire::new([(200, "{}"), (200, "{}"), (200, "{}"), (200, "{}"), (200, "<x/>")]);
+        let config_of_functions = Config::from_env(&Env::fake([
+            ("ENVIRONMENT", "dev"),
+            ("STATE_TABLE_NAME", "state"),
+            ("AUDIT_TABLE_NAME", "audit"),
+            ("SNS_TOPIC_ARN", "topic"),
+            ("TARGET_REGION", "us-west-2"),
+            ("RDS_CALLS_PER_SECOND", "10"),
+            ("RDS_CALLS_TABLE_NAME", "shared"),
+        ]));
+        let context = Context::with_sdk(config_of_functions.unwrap(), now(), config(&wire));
+        context.rds.admit(2).await.unwrap();
+        let source = context.rds_in(&Region::try_from("us-east-1").unwrap());
+        let _ = source.cluster(&ClusterId::try_from("production").unwrap()).await;
+        let asked = wire.asked();
+        assert_eq!(asked.len(), 5, "{asked:?}");
+        for (body, region) in asked.iter().zip(["us-west-2", "us-west-2", "us-east-1", "us-east-1"]) {
+            let item = format!(r#""operation_id":{{"S":"calls#rds#{region}"}}"#);
+            assert!(body.contains(r#""TableName":"shared""#) && body.contains(&item), "{body}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_restore_does_not_begin_when_the_table_cannot_be_asked() {
+        for (answer, name) in [(DENIED, ErrorName::AccessDenied), (MISSING, ErrorName::InvalidRequest)] {
+            let wire = Wire::new([(400, answer)]);
+            let error = pace(&wire).admit_first(12).await.unwrap_err();
+            let text = error.to_string();
+            assert_eq!((error.name(), error.request_id.as_deref()), (name, Some("request-1")), "{text}");
+            for part in
+                ["state/calls#rds#us-west-2", "nothing was touched", "infra/rds-calls.yaml", "RdsCallsTableName"]
+            {
+                assert!(text.contains(part), "{part} in {text}");
+            }
+        }
+        let error = pace(&Wire::new([(400, BUSY)])).admit_first(12).await.unwrap_err();
+        assert_eq!((error.name(), error.failure.next), (ErrorName::Throttled, None), "repeated, nothing is to be done");
+    }
+
+    #[tokio::test]
+    async fn a_restore_that_has_begun_goes_on_when_the_table_cannot_be_asked() {
+        for answer in [DENIED, MISSING] {
+            let pace = pace(&Wire::new([(400, answer)]));
+            pace.admit(3).await.unwrap();
+            assert_eq!(
+                *pace.0.unwrap().moments(),
+                [0, 125, 250].map(|after| NOW_MS + after),
+                "by itself it keeps the bound"
+            );
+        }
+        let error = pace(&Wire::new([(400, BUSY)])).admit(3).await.unwrap_err();
+        assert_eq!(error.name, ErrorName::Throttled, "what passes is repeated");
+    }
+
+    #[tokio::test]
+    async fn a_call_of_a_restore_that_has_begun_is_made_when_the_table_cannot_be_asked() {
+        let none = "<DescribeDBClustersResponse><DescribeDBClustersResult><DBClusters/></DescribeDBClustersResult></DescribeDBClustersResponse>";
+        let wire = Wire::new([(400, MISSING), (200, none)]);
+        let rds = Rds::paced(&config(&wire), "us-west-2", pace(&wire));
+        assert!(rds.cluster(&ClusterId::try_from("staging").unwrap()).await.unwrap().is_none());
+        assert!(wire.asked()[1].contains("Action=DescribeDBClusters"), "{:?}", wire.asked());
     }
 }

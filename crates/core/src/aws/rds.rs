@@ -4,6 +4,7 @@
 mod rename;
 
 use super::{AwsError, Called, Pace, aws_error, convert, one_attempt, token};
+use crate::error::StepError;
 use aurora_restore_domain::cloud::{Cluster, Instance, Quotas, Snapshot, Tags};
 use aurora_restore_domain::failure::ErrorName;
 use aurora_restore_domain::ids::{ClusterId, InstanceId, SnapshotId};
@@ -87,6 +88,14 @@ impl Rds {
     /// As [`Pace::admit`].
     pub async fn admit(&self, calls: u64) -> Result<(), AwsError> {
         self.pace.admit(calls).await
+    }
+
+    /// The same for the first invocation of a restore.
+    ///
+    /// # Errors
+    /// As [`Pace::admit_first`].
+    pub async fn admit_first(&self, calls: u64) -> Result<(), StepError> {
+        self.pace.admit_first(calls).await
     }
 
     /// A token with which `user` logs in to a database of this Region, in the function's own name (IAM database
