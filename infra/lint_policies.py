@@ -28,10 +28,11 @@ VARIANTS = {
         {
             "SourceKmsKeyArn": KEY, "DatabaseKmsKeyArn": KEY, "MasterUserSecretKmsKeyArn": KEY, "SourceAccountId": "210987654321", "MayReplaceUnmanaged": "true", "DbaPrincipalArn": USER,
             "MaskingBucket": "scripts", "IamUserArns": ["arn:aws:rds-db:us-west-2:123456789012:dbuser:*/devops_user"],
-            "PermissionsBoundaryArn": "arn:aws:iam::123456789012:policy/boundary",
+            "PermissionsBoundaryArn": "arn:aws:iam::123456789012:policy/boundary", "RdsCallsPerSecond": 10, "RdsCallsTableName": "aurora-restore-rds-calls",
         },
-        {"SourceRegion": "us-west-2", "SourceKmsKeyArn": KEY},
+        {"SourceRegion": "us-west-2", "SourceKmsKeyArn": KEY, "RdsCallsPerSecond": 10, "RdsCallsTableName": "aurora-restore-rds-calls"},
     ],
+    "rds-calls.yaml": [{}],
     "source-account.yaml": [
         {"SourceKmsKeyArn": key, "RestoringAccountId": "210987654321", "OrchestratorPrincipalArn": USER, "ExternalId": "0123456789abcdef"} for key in ("", KEY)
     ],

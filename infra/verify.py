@@ -147,6 +147,21 @@ def check_tables(look):
             ttl = look.aws("dynamodb", "describe-time-to-live", "--table-name", name)["TimeToLiveDescription"]
             is_on = (ttl.get("TimeToLiveStatus"), ttl.get("AttributeName")) == ("ENABLED", made["TimeToLiveSpecification"]["AttributeName"])
             look.row("  time to live", is_on, f"on {ttl.get('AttributeName')}", "off: deploy")
+    if look.stack.condition("HasCallsTable"):
+        check_calls_table(look, look.stack.parameters["RdsCallsTableName"])
+
+
+def check_calls_table(look, name):
+    """The one that deployments share. Of another stack: no restore begins without it."""
+    to_do = "deploy infra/rds-calls.yaml in this account and Region, or set RdsCallsTableName to the table that is there"
+    try:
+        table = look.aws("dynamodb", "describe-table", "--table-name", name)["Table"]
+    except Refused as refused:
+        look.row(f"table {name}", False, "", f"{refused.code}: {to_do}")
+        return
+    keys = {key["AttributeName"]: key["KeyType"] for key in table["KeySchema"]}
+    is_right = table["TableStatus"] == "ACTIVE" and keys == {"operation_id": "HASH"}
+    look.row(f"table {name}", is_right, "active, its key right", f"is {table['TableStatus']} with key {keys}: {to_do}")
 
 
 def check_topic(look):

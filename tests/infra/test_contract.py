@@ -10,7 +10,7 @@ from cfn import ACCOUNT, REGION, ROOT, Stack, load
 sys.path.insert(0, str(ROOT / "tests" / "local"))
 
 from functions import FUNCTIONS  # noqa: E402
-from seed import make_tables  # noqa: E402
+from seed import make_calls_table, make_tables  # noqa: E402
 
 CONTRACT = json.loads((ROOT / "tests" / "infra" / "contract.json").read_text())
 STACK = Stack({"DbaPrincipalArn": CONTRACT["dba_role"]["principal"]})
@@ -120,6 +120,15 @@ def test_variables_name_what_is_made():
     assert (values["ENVIRONMENT"], values["SOURCE_REGION"], values["TARGET_REGION"]) == ("dev", "us-east-1", REGION)
 
 
+def test_the_table_of_calls_is_the_state_table_unless_both_are_given():
+    """A table without a bound would be named for nothing, a bound without a table is this deployment's own."""
+    for calls, table, want in ((0, "", "aurora-restore-state"), (10, "", "aurora-restore-state"), (0, "shared", "aurora-restore-state"), (10, "shared", "shared")):
+        stack = Stack({"RdsCallsPerSecond": calls, "RdsCallsTableName": table})
+        values = stack.resolve(stack.template["Globals"]["Function"]["Environment"]["Variables"])
+        assert (values["RDS_CALLS_PER_SECOND"], values["RDS_CALLS_TABLE_NAME"]) == (calls, want)
+        assert stack.condition("HasCallsTable") == (want == "shared") == bool(stack.resource("CallsPolicy"))
+
+
 def test_keys_of_other_teams():
     """Each key that can be named instead of the stack's own is where it belongs, and its parameter makes nothing new."""
     database, secret = (f"arn:aws:kms:{REGION}:{ACCOUNT}:key/{name}" for name in ("DATABASE", "SECRET"))
@@ -165,8 +174,11 @@ def test_the_local_stacks_tables_are_the_templates():
             asked[TableName]["TimeToLiveSpecification"] = TimeToLiveSpecification
 
     make_tables(Recorder())
+    make_calls_table(Recorder())
+    shared = Stack({}, load(ROOT / "infra" / "rds-calls.yaml")).resource("CallsTable")["Properties"]
+    assert shared["TableName"] in asked and len(asked) == 3
     for name, local in asked.items():
-        made = only("AWS::DynamoDB::Table", name)
+        made = shared if name == shared["TableName"] else only("AWS::DynamoDB::Table", name)
         for field, value in local.items():
             if field == "AttributeDefinitions":
                 assert sorted(map(str, value)) == sorted(map(str, made[field])), name

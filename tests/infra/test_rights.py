@@ -30,6 +30,11 @@ USUAL = "us-east-1 to us-west-2"
 OTHER_KEY = "arn:aws:kms:us-west-2:123456789012:key/OTHER"
 WITH_OTHER_KEY = " with another key for RDS's secret"
 DEPLOYMENTS[USUAL + WITH_OTHER_KEY] = {**DEPLOYMENTS[USUAL], "MasterUserSecretKmsKeyArn": OTHER_KEY}
+# A bound on RDS calls that deployments share, which takes two.
+CALLS_TABLE = "arn:aws:dynamodb:us-west-2:123456789012:table/aurora-restore-rds-calls"
+WITH_CALLS_TABLE = " with a shared table of RDS calls"
+DEPLOYMENTS[USUAL + WITH_CALLS_TABLE] = {**DEPLOYMENTS[USUAL], "RdsCallsPerSecond": 10, "RdsCallsTableName": CALLS_TABLE.rpartition("/")[2]}
+OVER = {OTHER_KEY: WITH_OTHER_KEY, CALLS_TABLE: WITH_CALLS_TABLE}
 # Calls that were made and that the policies refuse, on purpose.
 REFUSED = {("preflight", "kms:DescribeKey", "no key: alias/none"): "a key that a wrong request names; refused either way"}
 ROLES = {step: f"{''.join(word.capitalize() for word in step.split('-'))}Role" for step in next(iter(DEEDS.values()))}
@@ -46,7 +51,7 @@ def deeds_of(who):
         for action, objects in functions.get(who, {}).items():
             for resource, conditions in objects:
                 if (who, action, resource) not in REFUSED:
-                    over = OVER_UNMANAGED if "payments-legacy" in resource else WITH_OTHER_KEY if resource == OTHER_KEY else ""
+                    over = OVER_UNMANAGED if "payments-legacy" in resource else OVER.get(resource, "")
                     found[name + over].append((action, resource.replace(":function:", ":function:aurora-restore-"), conditions))
     return found
 
@@ -149,23 +154,23 @@ def test_no_wildcard_hides_a_right():
 @pytest.mark.parametrize("who", ROLES)
 def test_a_right_that_is_removed_is_missed(who):
     """Taking away any single right leaves a call without one."""
-    for where, document in policies(who)[USUAL].items():
-        for statement, removed, resource in rights(document):
-            if any(matches(pattern, removed) for pattern in excuses(who)):
-                continue
+    usual, shared = ([(where, *right) for where, document in policies(who)[deployment].items() for right in rights(document)] for deployment in (USUAL, USUAL + WITH_CALLS_TABLE))
+    for where, statement, removed, resource in usual + [one for one in shared if one not in usual]:
+        if any(matches(pattern, removed) for pattern in excuses(who)):
+            continue
 
-            def take(documents, where=where, sid=statement["Sid"], removed=removed):
-                for one in documents[where]["Statement"]:
-                    if one["Sid"] == sid and one["Effect"] == "Allow":
-                        one["Action"] = [action for action in listed(one["Action"]) if action != removed]
+        def take(documents, where=where, sid=statement["Sid"], removed=removed):
+            for one in documents.get(where, {}).get("Statement", []):
+                if one["Sid"] == sid and one["Effect"] == "Allow":
+                    one["Action"] = [action for action in listed(one["Action"]) if action != removed]
 
-            assert any("may not" in problem for problem in problems(who, take)), f"{who} without {removed} on {resource} ({where})"
+        assert any("may not" in problem for problem in problems(who, take)), f"{who} without {removed} on {resource} ({where})"
 
 
 EXTRA = [
     ("rds:StopDBCluster", f"arn:aws:rds:{REGION}:123456789012:cluster:staging"), ("rds:DeleteDBCluster", "*"), ("rds:DescribeDBClusterSnapshots", "*"),
     ("dynamodb:DeleteItem", "*"), ("dynamodb:GetItem", "*"), ("dynamodb:UpdateItem", f"arn:aws:dynamodb:{REGION}:123456789012:table/aurora-restore-audit"),
-    ("iam:PassRole", "*"), ("secretsmanager:*", "*"), ("lambda:InvokeFunction", f"arn:aws:lambda:{REGION}:123456789012:function:other"),
+    ("dynamodb:UpdateItem", CALLS_TABLE), ("dynamodb:GetItem", CALLS_TABLE), ("iam:PassRole", "*"), ("secretsmanager:*", "*"), ("lambda:InvokeFunction", f"arn:aws:lambda:{REGION}:123456789012:function:other"),
 ]  # fmt: skip
 
 
@@ -226,6 +231,28 @@ def test_what_is_out_of_reach(deployment):
             assert not allowed(documents, action, f"arn:aws:iam::123456789012:role/{who}", {}), f"{who}: {action}"
         for action in ("kms:Decrypt", "kms:GenerateDataKey"):
             assert not allowed(documents, action, KEYS[REGION], {}), f"{who}: {action} not through a service"
+
+
+def test_of_the_shared_table_only_ones_own_items():
+    """The item of the Region that one calls, nobody else's, and nothing but to read and write it; nothing at all without the parameters."""
+    shared = Stack(DEPLOYMENTS[USUAL + WITH_CALLS_TABLE])
+    own, source, other = ({"dynamodb:LeadingKeys": f"calls#rds#{region}"} for region in (REGION, "us-east-1", "eu-west-1"))
+    for who, role in ROLES.items():
+        may = who not in ("setup-db-users", "verify-restore", "wake", "state-machine")
+        documents = shared.policies(role).values()
+        for action in ("dynamodb:GetItem", "dynamodb:PutItem"):
+            assert allowed(documents, action, CALLS_TABLE, own) == may, f"{who}: {action}"
+            assert allowed(documents, action, CALLS_TABLE, source) == (who == "preflight"), f"{who}: {action} for the source's Region"
+            assert not allowed(documents, action, CALLS_TABLE, other), f"{who}: {action} for another Region"
+            assert not allowed(documents, action, CALLS_TABLE, {"dynamodb:LeadingKeys": "night-1"}), who
+            for parameters in ({"RdsCallsPerSecond": 0}, {"RdsCallsTableName": ""}):
+                without = Stack({**DEPLOYMENTS[USUAL + WITH_CALLS_TABLE], **parameters}).policies(role).values()
+                assert not allowed(without, action, CALLS_TABLE, own), f"{who}: {action} with {parameters}"
+        for action in ("UpdateItem", "DeleteItem", "Query", "Scan", "BatchWriteItem", "ConditionCheckItem", "DescribeTable", "DeleteTable"):
+            assert not allowed(documents, f"dynamodb:{action}", CALLS_TABLE, own), f"{who}: {action}"
+    within_one_region = Stack({**DEPLOYMENTS["us-west-2 to us-west-2"], "RdsCallsPerSecond": 10, "RdsCallsTableName": CALLS_TABLE.rpartition("/")[2]})
+    sids = [statement["Sid"] for document in within_one_region.policies("PreflightRole").values() for statement, _, resource in rights(document) if resource == CALLS_TABLE]
+    assert set(sids) == {"ShareOfTheCalls"}
 
 
 def test_nobody_logs_in_as_a_user_that_was_not_named():

@@ -6,7 +6,8 @@ import pytest
 from cfn import ACCOUNT, REGION, ROOT, Stack, load
 
 KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/KEY"
-EVERYTHING = {"DbaPrincipalArn": f"arn:aws:iam::{ACCOUNT}:user/dba", "CreateEndpoints": "true", "NotificationEmail": "a@example.com", "ScheduleState": "ENABLED"}
+CALLS = {"RdsCallsPerSecond": 10, "RdsCallsTableName": "aurora-restore-rds-calls"}
+EVERYTHING = {"DbaPrincipalArn": f"arn:aws:iam::{ACCOUNT}:user/dba", "CreateEndpoints": "true", "NotificationEmail": "a@example.com", "ScheduleState": "ENABLED", **CALLS}
 STACK = Stack(EVERYTHING)
 MADE = STACK.resources()
 
@@ -40,6 +41,26 @@ def test_tables():
         assert table["SSESpecification"] == {"SSEEnabled": True, "SSEType": "KMS", "KMSMasterKeyId": KEY}, name
     assert MADE["StateTable"]["Properties"]["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
     assert "TimeToLiveSpecification" not in MADE["AuditTable"]["Properties"], "an audit trail has no end"
+
+
+def test_the_table_that_deployments_share():
+    """On demand, under AWS's own key, so that no right on a key is needed; keyed as a state table is, since either holds the items; protected."""
+    shared = Stack({}, load(ROOT / "infra" / "rds-calls.yaml"))
+    (table,) = (made["Properties"] for made in shared.resources().values())
+    assert table["BillingMode"] == "PAY_PER_REQUEST" and table["DeletionProtectionEnabled"] and "SSESpecification" not in table
+    assert table["KeySchema"] == MADE["StateTable"]["Properties"]["KeySchema"]
+    assert not {"TimeToLiveSpecification", "PointInTimeRecoverySpecification"} & set(table), "points in time, as many as Regions"
+    (output,) = shared.template["Outputs"]
+    assert output in load()["Parameters"] and shared.resolve(shared.template["Outputs"][output]["Value"]) == table["TableName"]
+    for file, parameter in (("template.yaml", "RdsCallsTableName"), ("rds-calls.yaml", "TableName")):
+        pattern = load(ROOT / "infra" / file)["Parameters"][parameter]["AllowedPattern"]
+        assert re.fullmatch(pattern, table["TableName"]) and not re.fullmatch(pattern, "arn:aws:dynamodb:x") and bool(re.fullmatch(pattern, "")) == (file == "template.yaml")
+
+
+def test_endpoints_let_every_table_and_bucket_through():
+    """Without a policy of its own an endpoint lets all through: the table that deployments share, too. With one it would have to name that."""
+    endpoints = of_type("AWS::EC2::VPCEndpoint")
+    assert len(endpoints) == 4 and not any("PolicyDocument" in endpoint for endpoint in endpoints.values())
 
 
 def test_the_key_is_used_through_services_only():
@@ -114,7 +135,7 @@ def test_no_password_in_the_template():
         assert set(re.findall(r'"password":"([^"]*)"', secret["SecretString"])) <= {"PLACEHOLDER"}, name
 
 
-@pytest.mark.parametrize("file", ["template.yaml", "source-account.yaml"])
+@pytest.mark.parametrize("file", ["template.yaml", "source-account.yaml", "rds-calls.yaml"])
 def test_exceptions_have_their_reasons_beside_them(file):
     """Each finding of a linter that is not followed names the finding and says why."""
     for name, resource in load(ROOT / "infra" / file)["Resources"].items():

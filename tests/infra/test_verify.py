@@ -17,19 +17,20 @@ sys.path.insert(0, str(ROOT / "tests" / "local"))
 
 from cfn import Stack as Template  # noqa: E402
 from functions import FUNCTIONS  # noqa: E402
-from seed import make_tables, seed  # noqa: E402
+from seed import make_calls_table, make_tables, seed  # noqa: E402
 from stack import Stack  # noqa: E402
 
 PYTHON = Path(os.environ.get("INFRA_BIN", ROOT / ".local" / "infra" / "bin")) / "python"
 # All but stack and functions, which the local stack has in its own way.
 ONLY = "key,secrets,tables,topic,bucket,dba,logs,machine,schedule,alarms"
 DBA = "arn:aws:iam::123456789012:user/dba-team"
-PARAMETERS = {"NamePrefix": "aurora-restore", "DbaPrincipalArn": DBA, "ScheduleState": "ENABLED"}
+CALLS = "aurora-restore-rds-calls"
+PARAMETERS = {"NamePrefix": "aurora-restore", "DbaPrincipalArn": DBA, "ScheduleState": "ENABLED", "RdsCallsPerSecond": "10", "RdsCallsTableName": CALLS}
 BUCKET = "aurora-restore-lambda-code-123456789012-us-west-2"
 ALL_WELL = [
     "key alias/aurora-restore-secrets", "rotation", "secret aurora-restore/dev/master-credentials", "its key", "secret aurora-restore/dev/app-credentials",
     "its key", "secret aurora-restore/dev/kms-key", "its key", "table aurora-restore-state", "deletion protection", "encryption", "point-in-time recovery",
-    "time to live", "table aurora-restore-audit", "deletion protection", "encryption", "point-in-time recovery", "topic aurora-restore-notifications",
+    "time to live", "table aurora-restore-audit", "deletion protection", "encryption", "point-in-time recovery", f"table {CALLS}", "topic aurora-restore-notifications",
     "subscriptions", f"bucket {BUCKET}", "public access", "role aurora-restore-dba-role", "logs", "state machine aurora-restore", "logging",
     "schedule aurora-restore-nightly", "dead letters", "alarms",
 ]  # fmt: skip
@@ -105,14 +106,15 @@ def test_a_true_table(world):
     secrets, key = world.client("secretsmanager"), world.made.keys["us-west-2"]
 
     rows, code, text = verify(world)
-    bare = ["rotation", *["deletion protection", "encryption", "point-in-time recovery"] * 2, "topic aurora-restore-notifications", f"bucket {BUCKET}", "role aurora-restore-dba-role", "logs", "logging", "schedule", "alarms"]
+    bare = ["rotation", *["deletion protection", "encryption", "point-in-time recovery"] * 2, f"table {CALLS}", "topic aurora-restore-notifications", f"bucket {BUCKET}", "role aurora-restore-dba-role", "logs", "logging", "schedule", "alarms"]
     assert (to_do(rows), code) == (bare, 1), text
-    assert all(remedy in text for remedy in ("enable-key-rotation", "--deletion-protection-enabled", "update-continuous-backups"))
+    assert all(remedy in text for remedy in ("enable-key-rotation", "--deletion-protection-enabled", "update-continuous-backups", "ResourceNotFoundException: deploy infra/rds-calls.yaml"))
 
     kms.enable_key_rotation(KeyId=key)
     for table in ("aurora-restore-state", "aurora-restore-audit"):
         dynamodb.delete_table(TableName=table)  # moto cannot encrypt one that is there
     make_tables(Encrypted(dynamodb, key))
+    make_calls_table(world)
     for table in ("aurora-restore-state", "aurora-restore-audit"):
         dynamodb.update_table(TableName=table, DeletionProtectionEnabled=True)
         dynamodb.update_continuous_backups(TableName=table, PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True})
@@ -159,4 +161,4 @@ def test_another_account_is_looked_at_through_its_role(world):
     """ROLE_ARN: another account, in which none of it exists; told so, thing by thing."""
     rows, code, text = verify(world, "key,tables,topic", ROLE_ARN="arn:aws:iam::222222222222:role/deploy", EXTERNAL_ID="0123456789abcdef")
     assert "acting as arn:aws:iam::222222222222:role/deploy" in text
-    assert code == 1 and len(to_do(rows)) == len(rows) == 4, text
+    assert code == 1 and len(to_do(rows)) == len(rows) == 5, text

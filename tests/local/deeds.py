@@ -17,6 +17,8 @@ VARIABLE = [
     (re.compile(r"(:rds:[a-z-]+)-\d{4}-\d\d-\d\d-\d\d-\d\d$"), r"\1-NIGHT"),
     (re.compile(r"^(arn:aws:s3:::[^/]+/[^/]+/).+"), r"\1SCRIPT"),
     (re.compile(r"(:dbuser:)[^/]+/"), r"\1CLUSTER/"),
+    # A second deployment's tables, with the rights that it has itself.
+    (re.compile(r"(:table/aurora-restore)-other(-state|-audit)"), r"\1\2"),
 ]
 # The same within a condition.
 VARIABLE_CLUSTER = re.compile(r"(-new-|-old-)[0-9a-f]{10}$")
@@ -25,6 +27,8 @@ READ_KEY = ("DescribeKey", "Decrypt", "CreateGrant")
 WRITE_KEY = ("DescribeKey", "CreateGrant", "Decrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext", "ReEncryptFrom", "ReEncryptTo")
 # The one key that is not the stack's own; tests that need such a key give it this alias.
 OTHER_KEY = "alias/other-key"
+# The table of infra/rds-calls.yaml; tests in which deployments share one make it.
+CALLS_TABLE = "aurora-restore-rds-calls"
 OUR_TAGS = ("aurora-restore:managed", "aurora-restore:kind")
 # What RDS asks EC2 in the caller's name before it makes something in a VPC (AWS's "least privileges for RDS").
 NETWORK = (
@@ -179,6 +183,11 @@ def dynamodb(call, asked, _world):
         for item in asked["TransactItems"]:
             for kind, what in item.items():
                 yield f"dynamodb:{rights[kind]}", table(what["TableName"]), {}
+    elif asked["TableName"] == CALLS_TABLE:
+        # Not under our key.
+        leading = (asked.get("Key") or asked["Item"])["operation_id"]["S"]
+        yield f"dynamodb:{call.action}", table(CALLS_TABLE), {"dynamodb:LeadingKeys": leading}
+        return
     else:
         name = asked["TableName"]
         yield f"dynamodb:{call.action}", table(name) + (f"/index/{asked['IndexName']}" if "IndexName" in asked else ""), {}

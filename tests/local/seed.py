@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from deeds import CALLS_TABLE
 from stack import ACCOUNT, ENVIRONMENT, ROOT, SOURCE_REGION, TARGET_REGION
 
 STATE_TABLE, AUDIT_TABLE, TOPIC, MACHINE = "aurora-restore-state", "aurora-restore-audit", "aurora-restore-notifications", "aurora-restore"
@@ -91,7 +92,8 @@ def make_key(stack, region):
     return arn
 
 
-def make_tables(stack):
+def make_tables(stack, state=STATE_TABLE, audit=AUDIT_TABLE):
+    """A deployment's two tables."""
     dynamodb = stack.client("dynamodb")
 
     def index(name, hash_key):
@@ -99,18 +101,28 @@ def make_tables(stack):
         return {"IndexName": name, "KeySchema": schema, "Projection": {"ProjectionType": "ALL"}}
 
     dynamodb.create_table(
-        TableName=STATE_TABLE,
+        TableName=state,
         BillingMode="PAY_PER_REQUEST",
         AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("operation_id", "target", "status", "started_at")],
         KeySchema=[{"AttributeName": "operation_id", "KeyType": "HASH"}],
         GlobalSecondaryIndexes=[index("by-target", "target"), index("by-status", "status")],
     )
-    dynamodb.update_time_to_live(TableName=STATE_TABLE, TimeToLiveSpecification={"Enabled": True, "AttributeName": "expires_at"})
+    dynamodb.update_time_to_live(TableName=state, TimeToLiveSpecification={"Enabled": True, "AttributeName": "expires_at"})
     dynamodb.create_table(
-        TableName=AUDIT_TABLE,
+        TableName=audit,
         BillingMode="PAY_PER_REQUEST",
         AttributeDefinitions=[{"AttributeName": "operation_id", "AttributeType": "S"}, {"AttributeName": "timestamp", "AttributeType": "N"}],
         KeySchema=[{"AttributeName": "operation_id", "KeyType": "HASH"}, {"AttributeName": "timestamp", "KeyType": "RANGE"}],
+    )
+
+
+def make_calls_table(stack):
+    """The table of infra/rds-calls.yaml, which deployments share."""
+    stack.client("dynamodb").create_table(
+        TableName=CALLS_TABLE,
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": "operation_id", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "operation_id", "KeyType": "HASH"}],
     )
 
 

@@ -114,8 +114,8 @@ class World:
 
     # State, audit, journal, notifications
 
-    def items(self):
-        pages = self.stack.client("dynamodb").get_paginator("scan").paginate(TableName=STATE_TABLE, ConsistentRead=True)
+    def items(self, table=STATE_TABLE):
+        pages = self.stack.client("dynamodb").get_paginator("scan").paginate(TableName=table, ConsistentRead=True)
         return [from_dynamodb(item) for page in pages for item in page["Items"]]
 
     def state_item(self, operation_id):
