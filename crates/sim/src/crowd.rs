@@ -1,4 +1,5 @@
-//! Many restores at once in one account and Region: how long the last one takes, and what RDS is asked meanwhile.
+//! Many restores at once in one account and Region, each by a deployment of its own that shares the bound on RDS calls: how long
+//! the last one takes, and what RDS is asked meanwhile.
 
 use crate::machine::{Ended, Machine};
 use crate::run::simulate_here;
@@ -20,7 +21,7 @@ pub struct Crowd {
     pub succeeded: usize,
     /// Copies in progress at once, at the most.
     pub most_copies: usize,
-    /// Calls to RDS in the second that had most of them.
+    /// Calls to RDS of one Region in the second that had most of them.
     pub peak_rds_calls: u32,
     /// Calls to RDS in all.
     pub rds_calls: usize,

@@ -123,6 +123,7 @@ impl Driver<'_, '_> {
         number: u32,
         function: Function,
         payload: Value,
+        deployment: Option<&Arc<Context>>,
     ) -> impl Future<Output = TaskResult> + use<> {
         let invocation = Arc::new(Invocation {
             number,
@@ -135,7 +136,7 @@ impl Driver<'_, '_> {
         // Functions are deployed apart: each has one of the clocks.
         let position = Step::ALL.iter().position(|known| Function::Step(*known) == function).unwrap_or_default();
         let shared = &self.sim.contexts[position % self.sim.contexts.len()];
-        let context = Arc::clone(self.context.as_ref().unwrap_or(shared));
+        let context = Arc::clone(deployment.unwrap_or(shared));
         let (cloud, answer) = (self.sim.cloud.clone(), Rc::new(RefCell::new(None)));
         let place = Rc::clone(&answer);
         self.sim.background.borrow_mut().push(Box::pin(async move {
@@ -161,9 +162,14 @@ impl Driver<'_, '_> {
                 world.line("EventBridge", &event);
                 world.invocations
             };
+            // A deployment's rule is for what begins with its target's name.
+            let id = event.rsplit(':').next().unwrap_or_default();
+            let deployments = self.sim.deployments.borrow();
+            let whose =
+                deployments.iter().find(|(target, _)| id.starts_with(target.as_str())).map(|(_, context)| context);
             let event = json!({ "source": "aws.rds", "detail": { "SourceArn": event, "EventID": "RDS-EVENT-SIM" } });
             // Nobody waits for its answer.
-            drop(self.invoke_in_background(number, Function::Wake, event));
+            drop(self.invoke_in_background(number, Function::Wake, event, whose));
         }
     }
 }
@@ -197,7 +203,7 @@ impl Host for Driver<'_, '_> {
             if let Some(fault) = fault {
                 self.sim.cloud.world().line(function.as_str(), &format!("   ** {fault:?}"));
             }
-            let once = |payload: Value| self.invoke_in_background(number, function, payload);
+            let once = |payload: Value| self.invoke_in_background(number, function, payload, self.context.as_ref());
             match fault {
                 None => once(payload).await,
                 Some(InvocationFault::Refused) => {

@@ -224,7 +224,8 @@ pub fn arrive(world: &mut World, call: &Call, caller: Option<&Arc<Invocation>>) 
     if world.scene.keeps_log {
         world.log.push((step.clone(), name.clone(), call.resource()));
         if call.service == "rds" {
-            *world.tempo.entry(world.time.now_us() / SECOND).or_default() += 1;
+            let second = world.time.now_us() / SECOND;
+            *world.tempo.entry((call.region.clone(), second)).or_default() += 1;
         }
     }
     let named = named_fault(world, &name);

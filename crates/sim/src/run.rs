@@ -49,7 +49,7 @@ pub struct Report {
     pub invocations: u32,
     /// Virtual microseconds from begin to end.
     pub took_us: u64,
-    /// Calls to RDS in the second that had most of them, when calls were wanted.
+    /// Calls to RDS of one Region in the second that had most of them, when calls were wanted.
     pub peak_rds_calls: u32,
     /// What functions ran, in microseconds.
     pub function_us: u64,
@@ -148,12 +148,14 @@ fn here(machine: &Machine, setup: &Setup) -> Report {
     world.delivery = setup.events;
     world.scene.is_crowd = setup.crowd > 0;
     let cloud = Cloud::new(world);
-    let contexts = setup.skews_ms.iter().map(|skew| scenario::context(&cloud, time::Duration::milliseconds(*skew)));
+    let contexts =
+        setup.skews_ms.iter().map(|skew| scenario::context(&cloud, time::Duration::milliseconds(*skew), None));
     let contexts: Vec<Arc<Context>> = match contexts.collect::<Result<Vec<_>, _>>() {
         Ok(contexts) => contexts.into_iter().map(Arc::new).collect(),
         Err(failure) => return Report::broken(failure.to_string()),
     };
-    let sim = Simulation { background: RefCell::new(vec![]), cloud, contexts, machine, setup };
+    let (background, deployments) = (RefCell::new(vec![]), RefCell::default());
+    let sim = Simulation { background, cloud, contexts, deployments, machine, setup };
     let work: Task<'_, Report> = if setup.crowd > 0 { Box::pin(sim.crowd()) } else { Box::pin(sim.all()) };
     match time.run(sim.with_background(work)) {
         Some(report) => report,
@@ -172,6 +174,8 @@ pub(crate) struct Simulation<'m> {
     pub(crate) background: RefCell<Vec<Task<'static, ()>>>,
     pub(crate) cloud: Cloud,
     pub(crate) contexts: Vec<Arc<Context>>,
+    /// The functions of a crowd's deployments, by their targets.
+    pub(crate) deployments: RefCell<BTreeMap<String, Arc<Context>>>,
     machine: &'m Machine,
     pub(crate) setup: &'m Setup,
 }
@@ -408,7 +412,11 @@ impl Simulation<'_> {
         }
         let began_us = self.cloud.time.now_us();
         let execution = Execution { arn: arn.clone(), name: name.to_owned(), input };
-        let own = || scenario::context(&self.cloud, time::Duration::ZERO).ok().map(Arc::new);
+        let own = || {
+            let context = Arc::new(scenario::context(&self.cloud, time::Duration::ZERO, Some(name)).ok()?);
+            self.deployments.borrow_mut().insert(name.to_owned(), Arc::clone(&context));
+            Some(context)
+        };
         let driver = Driver {
             sim: self,
             arn: arn.clone(),

@@ -15,6 +15,8 @@ use std::sync::Arc;
 pub const STATE: &str = "aurora-restore-state";
 /// The audit table.
 pub const AUDIT: &str = "aurora-restore-audit";
+/// The table of calls to RDS that the deployments of a crowd share.
+const CALLS: &str = "aurora-restore-rds-calls";
 
 /// The situations that are simulated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -194,8 +196,7 @@ pub fn build(time: Time, scenario: Scenario, seed: u64) -> Result<World, String>
 
 fn furnish(world: &mut World) -> Result<(), String> {
     let scenario = world.scene.scenario;
-    world.tables.insert(STATE.into(), Table { keys: vec!["operation_id"], ..Table::default() });
-    world.tables.insert(AUDIT.into(), Table { keys: vec!["operation_id", "timestamp"], ..Table::default() });
+    tables(world, "");
     let user = |index: usize| {
         let (role, password) = &world.scene.declared[index];
         json!({ "username": role, "password": password })
@@ -357,11 +358,20 @@ fn cluster(
     world.region_mut(region).clusters.insert(id.into(), made);
 }
 
-/// Makes the world one of many targets like the scenario's; answers their names.
+/// The two tables of a deployment.
+fn tables(world: &mut World, suffix: &str) {
+    let table = |keys| Table { keys, ..Table::default() };
+    world.tables.insert(format!("{STATE}{suffix}"), table(vec!["operation_id"]));
+    world.tables.insert(format!("{AUDIT}{suffix}"), table(vec!["operation_id", "timestamp"]));
+}
+
+/// Makes the world one of many targets like the scenario's, each with a deployment of its own; answers their names.
 pub fn crowd(world: &mut World, size: usize) -> Vec<String> {
     let names: Vec<String> = (1..=size).map(|number| format!("staging-{number:03}")).collect();
     let roles = world.region_mut(TARGET_REGION).clusters.get("staging").map(|cluster| cluster.roles.clone());
+    world.tables.insert(CALLS.into(), Table { keys: vec!["operation_id"], ..Table::default() });
     for name in &names {
+        tables(world, &format!("-{name}"));
         let tags = tag("aurora-restore:managed", "true");
         if let Some(roles) = &roles {
             cluster(world, TARGET_REGION, name, "db.r6g.large", Some(key_arn(TARGET_REGION)), tags, roles);
@@ -370,23 +380,26 @@ pub fn crowd(world: &mut World, size: usize) -> Vec<String> {
     names
 }
 
-/// A function's context over a cloud; its clock is `skew` apart.
-pub fn context(cloud: &Cloud, skew: time::Duration) -> Result<Context, Failure> {
-    let (source_region, target_region, topic_arn, is_crowd) = {
+/// A function's context over a cloud; its clock is `skew` apart. `of_crowd` is whose deployment of a crowd's it belongs to.
+pub fn context(cloud: &Cloud, skew: time::Duration, of_crowd: Option<&str>) -> Result<Context, Failure> {
+    let (source_region, target_region, topic_arn) = {
         let world = cloud.world();
         let scene = &world.scene;
-        (scene.source_region.clone(), scene.target_region.clone(), scene.topic_arn.clone(), scene.is_crowd)
+        (scene.source_region.clone(), scene.target_region.clone(), scene.topic_arn.clone())
     };
+    let suffix = of_crowd.map(|name| format!("-{name}")).unwrap_or_default();
+    let (calls_per_second, calls_table) = if of_crowd.is_some() { ("10", CALLS) } else { ("", "") };
     let config = Config::from_env(&Env::fake([
         ("ENVIRONMENT", "sim"),
-        ("STATE_TABLE_NAME", STATE),
-        ("AUDIT_TABLE_NAME", AUDIT),
+        ("STATE_TABLE_NAME", &format!("{STATE}{suffix}")),
+        ("AUDIT_TABLE_NAME", &format!("{AUDIT}{suffix}")),
         ("SNS_TOPIC_ARN", &topic_arn),
         ("SOURCE_REGION", &source_region),
         ("TARGET_REGION", &target_region),
         ("KMS_KEY_ID", &key_arn(&target_region)),
         ("AWS_LAMBDA_FUNCTION_NAME", "sim"),
-        ("RDS_CALLS_PER_SECOND", if is_crowd { "10" } else { "" }),
+        ("RDS_CALLS_PER_SECOND", calls_per_second),
+        ("RDS_CALLS_TABLE_NAME", calls_table),
     ]))?;
     let sdk = cloud.sdk_config(&target_region);
     let database: Arc<dyn FakeDatabase> = Arc::new(cloud.clone());

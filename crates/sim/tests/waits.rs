@@ -39,8 +39,10 @@ fn without_events_it_takes_longer_and_no_more() {
     assert!(ours.lost * 2 <= each_minute.lost && ours.calls <= 260, "{ours:?} {each_minute:?}");
 }
 
+/// Each restore has a state table of its own; what joins them is the table of calls.
 #[test]
 fn a_crowd_comes_through() {
     let crowd = crowd::run(&Machine::shipped().unwrap(), SIZES[0], strategy("aurora-restore"), 12).unwrap();
     assert_eq!((crowd.succeeded, crowd.most_copies), (12, 5), "{crowd:?}");
+    assert!(crowd.peak_rds_calls <= 10, "{crowd:?}");
 }

@@ -151,8 +151,8 @@ pub struct World {
     pub states: BTreeMap<String, Vec<String>>,
     /// Calls in order, when they are wanted: `(step, service:Action, resource)`.
     pub log: Vec<(String, String, String)>,
-    /// Calls to RDS by the second in which they arrive, when calls are wanted.
-    pub tempo: BTreeMap<u64, u32>,
+    /// Calls to RDS by Region and the second in which they arrive, when calls are wanted.
+    pub tempo: BTreeMap<(String, u64), u32>,
     /// What functions ran, in microseconds.
     pub function_us: u64,
     /// Copies that were in progress at once in the target Region, at the most.
