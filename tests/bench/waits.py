@@ -104,7 +104,7 @@ def section(restores, crowds):
         "",
         f"![Seconds lost by waiting, by size and strategy]({PLOT})",
         "",
-        "200 restores of 200 clusters by functions that share a state table, all begun in the same moment, with `RDS_CALLS_PER_SECOND` set to 10:",
+        "200 restores of 200 clusters by 200 deployments, each with a state table of its own, all begun in the same moment, with one `RDS_CALLS_TABLE_NAME` and `RDS_CALLS_PER_SECOND` set to 10:",
         "",
         crowds_table(crowds),
         "",

@@ -51,6 +51,14 @@ def test_commands_and_parameters_exist():
     assert len(named) > 10 and named - known - errors <= {"ENV", "ARCH"}, named - known
 
 
+def test_the_table_that_deployments_share_is_called_what_it_is():
+    """The guide's two names: the template that makes it, and what that calls it."""
+    chapter = GUIDE.split("### Many deployments in one account")[1].split("\n## ")[0]
+    (file,) = re.findall(r"--template-file (\S+)", chapter)
+    name = load(ROOT / file)["Parameters"]["TableName"]["Default"]
+    assert set(re.findall(r"(?:RdsCallsTableName=|--table-name |--stack-name )([\w-]+)", chapter)) == {name}
+
+
 def test_a_stranger_finds_every_step():
     """The guide's chapters, in the order in which they are needed, and the first deployment in numbered steps."""
     chapters = re.findall(r"^## (.+)$", GUIDE, re.MULTILINE)
