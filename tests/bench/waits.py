@@ -58,7 +58,7 @@ def restores_table(restores):
 
 
 def crowds_table(crowds):
-    head = ["Size", "Waiting", "succeeded", "copies at once", "calls to RDS in the busiest second", "calls to RDS", "first ends, h", "last ends, h", "most transitions"]
+    head = ["Size", "Waiting", "succeeded", "copies at once", "calls to RDS of one Region in its busiest second", "calls to RDS", "first ends, h", "last ends, h", "most transitions"]
     rows = [
         [
             line["size"], line["waiting"], f"{crowd['succeeded']} of {crowd['restores']}", crowd["most_copies"], crowd["peak_rds_calls"], crowd["rds_calls"],
@@ -86,7 +86,7 @@ def misses(restores, crowds):
     for line in crowds:
         crowd = line["crowd"]
         if line["waiting"] == OURS and (crowd["succeeded"] < crowd["restores"] or crowd["most_copies"] > COPIES or crowd["peak_rds_calls"] > RDS_CALLS_A_SECOND):
-            missed.append(f"{crowd['restores']} of {line['size']} at once: {crowd['peak_rds_calls']} calls to RDS in the busiest second, not {RDS_CALLS_A_SECOND}")
+            missed.append(f"{crowd['restores']} of {line['size']} at once: {crowd['peak_rds_calls']} calls to RDS of one Region in its busiest second, not {RDS_CALLS_A_SECOND}")
     return missed
 
 
