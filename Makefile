@@ -77,8 +77,8 @@ sim-tests: ## every call of every scenario failed in turn, 1,000 seeds, and deli
 	cargo test --locked --release --package aurora-restore-sim --quiet
 	cargo test --locked --release --package aurora-restore-sim --features sabotage --test teeth --quiet
 
-bench-db: setup ## what setting up the users of 50 databases costs: time, memory, round trips, and psql beside it (2 to 3 minutes, 1 GB in /tmp)
-	cargo build --locked --release --package aurora-restore-database --example setup_users --quiet
+bench-db: setup ## what setting up the users of 50 databases costs: time, CPU, memory, round trips, a login, and psql beside it (2 to 3 minutes, 1 GB in /tmp)
+	cargo build --locked --release --package aurora-restore-database --examples --quiet
 	@$(PY) tests/bench/db.py
 
 # The packaged functions, else built here: the fat links of `make package`.

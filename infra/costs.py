@@ -9,10 +9,20 @@ import math
 import sys
 from pathlib import Path
 
+from cfn import load
+
 ROOT = Path(__file__).resolve().parent.parent
 GUIDE = ROOT / "docs" / "deploy.md"
 BEGIN, END = "<!-- costs: written by infra/costs.py -->", "<!-- end of costs -->"
 HOURS_A_MONTH = 730
+
+
+def memory_gb():
+    """Gigabytes that each function has, by the name of its step, and those that all others have."""
+    template = load()
+    functions = {name: made["Properties"] for name, made in template["Resources"].items() if made["Type"] == "AWS::Serverless::Function"}
+    more = {function["FunctionName"]["Fn::Sub"].removeprefix("${NamePrefix}-"): function["MemorySize"] / 1024 for function in functions.values() if "MemorySize" in function}
+    return more, template["Globals"]["Function"]["MemorySize"] / 1024
 
 
 def database_units(data, transactions, single_writes, reads):
@@ -30,7 +40,10 @@ def month(size, data):
     waits = (size["transitions"] - 15) / 3
     each = {name: measured[name] + waits * measured["per_wait"].get(name, 0) for name in ("invocations", "transactions", "reads")}
     writes, reads = database_units(data, each["transactions"], measured["single_writes"], each["reads"] + measured["queries"])
-    compute = each["invocations"] * assumed["lambda_seconds"] * assumed["lambda_gb"] * price["lambda_gb_second_arm64"]
+    # A restore invokes each of those that have more memory once.
+    more, usual = memory_gb()
+    gigabytes = each["invocations"] * usual + sum(gb - usual for gb in more.values())
+    compute = gigabytes * assumed["lambda_seconds"] * price["lambda_gb_second_arm64"]
     secrets = measured["secret_calls"] * (price["secret_call"] + price["kms_call"])
     return {
         "Step Functions": nights * size["transitions"] * price["states_transition"],

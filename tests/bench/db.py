@@ -1,4 +1,4 @@
-"""What setting up the users costs: time, memory and round trips, and the same work done by psql one statement at a time.
+"""What setting up the users costs: time, CPU, memory and round trips, what a login takes, and the same work done by psql one statement at a time.
 
     db.py --tool target/release/examples/setup_users [--databases 50] [--schemas 40] [--tables 20] [--rounds 2]
 
@@ -41,6 +41,7 @@ USERS = {
     },
 }  # fmt: skip
 FIRST_SECONDS, SECOND_SECONDS, MEMORY_MB, CONNECTIONS = 10, 3, 60, 8
+LOGINS, LOGIN_MS = 31, 40
 # Of one run to the next the count differs a little: it depends on how the server cuts its answers to a handshake.
 SAME_PERCENT = 5
 # Enough databases to see whether tables count.
@@ -184,6 +185,12 @@ class Bench:
             self.ledger.remove(process.pid)
             proxy.close()
 
+    def login(self, port):
+        """What a login takes, ours and sqlx's own in turn, straight to the server: medians in milliseconds."""
+        environment = {"PATH": os.environ.get("PATH", ""), "MASTER_PASSWORD": self.master_password}
+        command = [self.tool.with_name("logins"), "postgres", "localhost", str(port), self.ca_file, MASTER, str(LOGINS)]
+        return json.loads(subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout)
+
     def statements(self, databases, schemas):
         """The same rights as a script gives them: a statement for each schema, kind of object and user.
 
@@ -251,12 +258,19 @@ def measure(bench, arguments):
 
     databases, schemas, tables = arguments.databases, arguments.schemas, arguments.tables
     say(f"{databases} databases of {schemas} schemas with {tables} tables each ...")
-    first, second = bench.ours(bench.server("all", databases, schemas, tables))
+    port = bench.server("all", databases, schemas, tables)
+    first, second = bench.ours(port)
+    login = bench.login(port)
     bench.plane.destroy("all")
     rows = [
         row(f"first run, {first['changes']} changes", f"{first['seconds']:.2f}", "s", FIRST_SECONDS),
         row(f"second run, {second['changes']} changes", f"{second['seconds']:.2f}", "s", SECOND_SECONDS),
     ]
+    if first["cpu_seconds"] is not None:
+        both = second["cpu_seconds"]
+        rows.append(("CPU of the tool, first and second run", "", f"{first['cpu_seconds']:.2f} and {both - first['cpu_seconds']:.2f} s", ""))
+    rows.append(row("a login over TLS", login["ours_ms"], "ms", LOGIN_MS))
+    rows.append(("the same as sqlx connects by itself", "", f"{login['sqlx_ms']} ms", ""))
     if first["peak_memory_kb"]:
         for run, name in ((first, "first"), (second, "both")):
             rows.append(row(f"peak memory, {name}", f"{run['peak_memory_kb'] / 1024:.1f}", "MB", MEMORY_MB))

@@ -4,6 +4,7 @@ import re
 
 import pytest
 from cfn import ACCOUNT, REGION, ROOT, Stack, load
+from costs import memory_gb
 
 KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/KEY"
 CALLS = {"RdsCallsPerSecond": 10, "RdsCallsTableName": "aurora-restore-rds-calls"}
@@ -127,6 +128,16 @@ def test_functions_are_chosen_and_explained():
     assert Stack({"ReservedConcurrency": 5}).resolve(common)["ReservedConcurrentExecutions"] == 5
     in_vpc = {name for name, function in of_type("AWS::Serverless::Function").items() if "VpcConfig" in function}
     assert in_vpc == {"CheckRestoreFunction", "SetupDbUsersFunction", "VerifyRestoreFunction", "SwapClusterFunction"}
+
+
+def test_memory_is_what_the_page_says():
+    """Who has more than the least has its reason beside it and in docs/performance.md."""
+    text = (ROOT / "infra" / "template.yaml").read_text()
+    page = (ROOT / "docs" / "performance.md").read_text().split("\n## Memory\n")[1].split("\n## ")[0]
+    more, usual = memory_gb()
+    assert set(re.findall(r"^\| `([a-z-]+)` \| (\d+) \| \w", page, re.MULTILINE)) == {(step, str(int(gb * 1024))) for step, gb in more.items()}
+    assert re.search(rf"^\| all others \| {usual * 1024:.0f} \|", page, re.MULTILINE)
+    assert len(re.findall(r"^      MemorySize: \d+ # \w.*$", text, re.MULTILINE)) == len(more)
 
 
 def test_no_password_in_the_template():

@@ -50,10 +50,10 @@ async fn run(arguments: &[String]) -> Result<(), Box<dyn Error>> {
         let report = setup_users(&server, &desired, &passwords).await?;
         let seconds = began.elapsed().as_secs_f64();
         let (databases, changes) = (report.databases.len(), report.changes.len());
-        let peak = peak_memory_kb().map_or_else(|| "null".to_owned(), |kb| kb.to_string());
+        let (peak, cpu) = (or_null(peak_memory_kb()), or_null(cpu_seconds()));
         println!(
             "{{\"run\": {run}, \"seconds\": {seconds:.3}, \"databases\": {databases}, \"changes\": {changes}, \
-             \"peak_memory_kb\": {peak}}}"
+             \"peak_memory_kb\": {peak}, \"cpu_seconds\": {cpu}}}"
         );
     }
     Ok(())
@@ -61,6 +61,19 @@ async fn run(arguments: &[String]) -> Result<(), Box<dyn Error>> {
 
 fn secret(name: &str) -> Result<SecretString, Box<dyn Error>> {
     std::env::var(name).map(SecretString::from).map_err(|_| format!("{name} is not set; {USAGE}").into())
+}
+
+fn or_null(figure: Option<impl ToString>) -> String {
+    figure.map_or_else(|| "null".to_owned(), |figure| figure.to_string())
+}
+
+/// What this process has taken of a processor so far. As below.
+fn cpu_seconds() -> Option<f64> {
+    // After the name, which may hold spaces: of the user and of the kernel, in hundredths.
+    let status = std::fs::read_to_string("/proc/self/stat").ok()?;
+    let mut fields = status.rsplit_once(") ")?.1.split(' ').skip(11);
+    let hundredths = fields.next()?.parse::<u32>().ok()? + fields.next()?.parse::<u32>().ok()?;
+    Some(f64::from(hundredths) / 100.0)
 }
 
 /// The most that this process ever had in memory. Linux tells it; elsewhere nobody does without a system call.

@@ -6,6 +6,7 @@ use crate::error::DatabaseError;
 use crate::quote::quote_identifier;
 use crate::server::Server;
 use crate::verify::Finding;
+use futures_util::TryStreamExt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use sqlx::postgres::{PgConnection, PgRow};
@@ -271,17 +272,23 @@ pub(crate) fn judge_count(count: u64, check: &RowCountCheck) -> Finding {
 }
 
 async fn schema(connection: &mut PgConnection, check: &SchemaCheck) -> Result<Finding, sqlx::Error> {
-    let lines: Vec<(String,)> = sqlx::query_as(include_str!("sql/schema.sql")).fetch_all(connection).await?;
-    Ok(judge_schema(lines.iter().map(|(line,)| line.as_str()), check))
+    // Line by line: a schema may be larger than a function's memory.
+    let mut lines = sqlx::query_as::<_, (String,)>(include_str!("sql/schema.sql")).fetch(connection);
+    let mut digest = Sha256::new();
+    while let Some((line,)) = lines.try_next().await? {
+        add_line(&mut digest, &line);
+    }
+    Ok(judge_schema(digest, check))
 }
 
-/// Whether a schema, told in lines, is the expected one.
-pub(crate) fn judge_schema<'a>(lines: impl Iterator<Item = &'a str>, check: &SchemaCheck) -> Finding {
-    let mut digest = Sha256::new();
-    for line in lines {
-        digest.update(line.as_bytes());
-        digest.update(b"\n");
-    }
+/// A schema is told in lines.
+pub(crate) fn add_line(digest: &mut Sha256, line: &str) {
+    digest.update(line.as_bytes());
+    digest.update(b"\n");
+}
+
+/// Whether a schema is the expected one.
+pub(crate) fn judge_schema(digest: Sha256, check: &SchemaCheck) -> Finding {
     let seen: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
     match &check.sha256 {
         Some(expected) if !expected.eq_ignore_ascii_case(&seen) => {
@@ -294,6 +301,16 @@ pub(crate) fn judge_schema<'a>(lines: impl Iterator<Item = &'a str>, check: &Sch
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_schemas_digest_is_what_requests_name() {
+        let mut digest = Sha256::new();
+        ["one", "two"].into_iter().for_each(|line| add_line(&mut digest, line));
+        let sha256 = Some("c3f9c8c283a2b1f2f1896f27a01cbe3cddc0c9d93f752e4639035a0f5b36f6e8".to_owned());
+        let check = SchemaCheck { database: "app".into(), sha256 };
+        assert!(judge_schema(digest, &check).passed);
+        assert!(!judge_schema(Sha256::new(), &check).passed);
+    }
 
     #[test]
     fn tables_by_name() {

@@ -1,11 +1,12 @@
 //! One login: where, who, and how the server proves who it is.
 
 use crate::error::DatabaseError;
+use crate::relay::{self, Relay};
 use crate::scram::prepare;
 use aurora_restore_domain::roles::{Authentication, RoleName};
 use secrecy::{ExposeSecret, SecretString};
+use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
-use sqlx::{ConnectOptions, Connection};
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -147,6 +148,7 @@ pub(crate) enum Purpose {
 /// One connection to one database.
 pub(crate) struct Session {
     pub(crate) connection: PgConnection,
+    relay: Relay,
 }
 
 impl Session {
@@ -157,7 +159,7 @@ impl Session {
         trust: &Trust,
         purpose: Purpose,
     ) -> Result<Self, DatabaseError> {
-        // sqlx takes a path for a local socket, which has no TLS.
+        // sqlx takes a path for the server's own local socket.
         if endpoint.host.is_empty() || endpoint.host.starts_with('/') {
             return Err(DatabaseError::Invalid {
                 what: format!("{:?} is not the name of a database server", endpoint.host),
@@ -165,9 +167,10 @@ impl Session {
         }
         prepare(&credentials.password)?;
         let options = options(endpoint, database, credentials, trust, purpose);
-        let attempt = tokio::time::timeout(Duration::from_secs(CONNECT_SECONDS), options.connect());
-        match attempt.await {
-            Ok(Ok(connection)) => Ok(Self { connection }),
+        let login =
+            relay::connect::<PgConnection>(endpoint, options, |options, socket| options.socket(socket.directory()));
+        match tokio::time::timeout(Duration::from_secs(CONNECT_SECONDS), login).await {
+            Ok(Ok((connection, relay))) => Ok(Self { connection, relay }),
             Ok(Err(error)) => Err(DatabaseError::of_connect(endpoint, &credentials.role, database, error)),
             Err(_) => Err(DatabaseError::NoAnswer { endpoint: endpoint.clone(), seconds: CONNECT_SECONDS }),
         }
@@ -175,8 +178,8 @@ impl Session {
 
     /// Says goodbye, so that the server does not count the session any longer than needed.
     pub(crate) async fn close(self) {
-        let goodbye = tokio::time::timeout(Duration::from_secs(CLOSE_SECONDS), self.connection.close());
-        if !matches!(goodbye.await, Ok(Ok(()))) {
+        let goodbye = relay::close(self.connection, self.relay);
+        if !matches!(tokio::time::timeout(Duration::from_secs(CLOSE_SECONDS), goodbye).await, Ok(Ok(()))) {
             tracing::debug!("a finished database session could not be closed politely");
         }
     }

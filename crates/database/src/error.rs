@@ -286,7 +286,7 @@ pub(crate) fn mysql_number(sqlstate: &str) -> Option<u16> {
 
 /// Whether the handshake failed: rustls reports what it refuses as invalid data of the stream.
 #[allow(clippy::wildcard_enum_match_arm, reason = "sqlx's list is open, and the rest of it is not about TLS")]
-fn is_tls(error: &sqlx::Error) -> bool {
+pub(crate) fn is_tls(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Tls(_) => true,
         sqlx::Error::Io(error) => error.kind() == std::io::ErrorKind::InvalidData,

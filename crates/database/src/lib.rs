@@ -4,6 +4,8 @@
 //! here tries once: the state machine repeats. PostgreSQL 13 to 18 and MySQL 8; the master is not a superuser, as on RDS.
 //! What is behind an endpoint is said by [`Server::engine`]; [`look()`] and [`make()`] are the same for both.
 //!
+//! A session's connection is one of our own, to which sqlx comes by `relay`: its own would leave Nagle's algorithm on.
+//!
 //! No password reaches the server in clear: `scram` makes the verifier that the server stores, and `password` hands
 //! it over in a way that neither the server's log nor `pg_stat_statements` (at its default) shows.
 
@@ -18,6 +20,7 @@ mod mysql;
 mod observe;
 mod password;
 pub mod quote;
+mod relay;
 mod scram;
 mod server;
 mod setup;

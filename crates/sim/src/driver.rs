@@ -82,7 +82,11 @@ async fn invoke_once(cloud: Cloud, context: Arc<Context>, invocation: Arc<Invoca
     let began_us = cloud.time.now_us();
     let result = as_caller(&cloud.time, invocation, run_function(&context, function, payload)).await;
     let mut world = cloud.world();
-    world.function_us += cloud.time.now_us() - began_us;
+    let ran_us = cloud.time.now_us() - began_us;
+    world.function_us += ran_us;
+    if who == Step::SetupDbUsers.as_str() {
+        world.setup_us += ran_us;
+    }
     let result = match result {
         None => {
             world.line(who, "   ** killed");

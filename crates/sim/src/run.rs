@@ -53,6 +53,8 @@ pub struct Report {
     pub peak_rds_calls: u32,
     /// What functions ran, in microseconds.
     pub function_us: u64,
+    /// Of that, setup-db-users.
+    pub setup_us: u64,
     /// How long the first execution's target was away, as its operation tells.
     pub downtime_seconds: Option<u64>,
     /// Copies that were in progress at once, at the most.
@@ -76,6 +78,7 @@ impl Report {
             took_us: 0,
             peak_rds_calls: 0,
             function_us: 0,
+            setup_us: 0,
             downtime_seconds: None,
             most_copies: 0,
         }
@@ -311,7 +314,7 @@ impl Simulation<'_> {
         let mut world = self.cloud.world();
         (world.calls, world.invocations) = (0, 0);
         world.log.clear();
-        world.function_us = 0;
+        (world.function_us, world.setup_us) = (0, 0);
         world.published.clear();
         if let Some(lines) = &mut world.lines {
             lines.clear();
@@ -457,6 +460,7 @@ impl Simulation<'_> {
             took_us: self.cloud.time.now_us(),
             peak_rds_calls: world.tempo.values().copied().max().unwrap_or_default(),
             function_us: world.function_us,
+            setup_us: world.setup_us,
             downtime_seconds: told_downtime(&world),
             most_copies: world.most_copies,
         }

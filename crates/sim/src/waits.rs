@@ -98,6 +98,8 @@ pub struct Taken {
     pub reads: u64,
     /// What the functions ran, in milliseconds; their calls take up to 40 each.
     pub function_ms: u64,
+    /// Of that, setup-db-users, which has more memory than the others.
+    pub setup_ms: u64,
 }
 
 impl Size {
@@ -158,6 +160,7 @@ fn walked(machine: &Machine, size: Size, strategy: Strategy, seed: u64) -> Resul
         writes: count(&|name| ["dynamodb:PutItem", "dynamodb:UpdateItem"].contains(&name)),
         reads: count(&|name| ["dynamodb:GetItem", "dynamodb:Query"].contains(&name)),
         function_ms: report.function_us / 1000,
+        setup_ms: report.setup_us / 1000,
     })
 }
 
@@ -200,6 +203,7 @@ pub fn median(machine: &Machine, size: Size, strategy: Strategy, draws: u64) -> 
         writes: of(|taken| taken.writes),
         reads: of(|taken| taken.reads),
         function_ms: of(|taken| taken.function_ms),
+        setup_ms: of(|taken| taken.setup_ms),
     })
 }
 
@@ -209,7 +213,7 @@ impl Taken {
             "seconds": self.seconds, "downtime": self.downtime, "lost": self.lost, "rds_calls": self.rds_calls, "calls": self.calls,
             "invocations": self.invocations, "transitions": self.transitions, "events": self.events,
             "transactions": self.transactions, "writes": self.writes, "reads": self.reads,
-            "function_ms": self.function_ms,
+            "function_ms": self.function_ms, "setup_ms": self.setup_ms,
         })
     }
 }

@@ -2,13 +2,15 @@
 
 use super::observe::open;
 use super::quote::{quote_identifier, quote_text};
-use super::session::Session;
+use super::session::{MySqlValues, Session};
 use crate::checks::{
-    Check, FreshnessCheck, RowCountCheck, SchemaCheck, SqlCheck, Table, judge_age, judge_count, judge_schema, limit_of,
+    Check, FreshnessCheck, RowCountCheck, SchemaCheck, SqlCheck, Table, add_line, judge_age, judge_count, judge_schema,
+    limit_of,
 };
 use crate::error::DatabaseError;
 use crate::server::Server;
 use crate::verify::Finding;
+use sha2::{Digest, Sha256};
 
 const WHAT: &str = "answer the query";
 
@@ -88,15 +90,19 @@ async fn row_count(session: &mut Session, check: &RowCountCheck) -> Result<Findi
 async fn schema(session: &mut Session, check: &SchemaCheck) -> Result<Finding, DatabaseError> {
     let mut lines = vec![];
     for query in include_str!("../sql/mysql_schema.sql").split(";\n").filter(|query| !query.trim().is_empty()) {
-        for row in session.rows("tell the schema", query).await? {
-            // Values are texts of any kind: their lengths keep two of them from reading as one.
-            let values = (0..row.len()).map(|column| row.text(column).map(|text| format!("{}:{text}", text.len())));
-            lines.push(values.collect::<Result<Vec<_>, _>>()?.join(" "));
-        }
+        lines.extend(session.map_rows("tell the schema", query, schema_line).await?);
     }
     // By bytes, whatever collation the server's catalogs have.
     lines.sort_unstable();
-    Ok(judge_schema(lines.iter().map(String::as_str), check))
+    let mut digest = Sha256::new();
+    lines.iter().for_each(|line| add_line(&mut digest, line));
+    Ok(judge_schema(digest, check))
+}
+
+/// Values are texts of any kind: their lengths keep two of them from reading as one.
+fn schema_line(row: MySqlValues) -> Result<String, DatabaseError> {
+    let values = (0..row.len()).map(|column| row.text(column).map(|text| format!("{}:{text}", text.len())));
+    Ok(values.collect::<Result<Vec<_>, _>>()?.join(" "))
 }
 
 fn quoted(table: &Table) -> Result<String, DatabaseError> {

@@ -3,11 +3,13 @@
 use super::flavor::{flavor_of, session_settings};
 use crate::connect::{Credentials, Endpoint, Login, Trust};
 use crate::error::DatabaseError;
+use crate::relay::{self, Relay};
 use aurora_restore_domain::accounts::Flavor;
 use aurora_restore_domain::roles::Authentication;
+use futures_util::TryStreamExt;
 use secrecy::ExposeSecret;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlRow, MySqlSslMode};
-use sqlx::{AssertSqlSafe, Column, ConnectOptions, Connection, Row};
+use sqlx::{AssertSqlSafe, Column, ConnectOptions, Row};
 use std::time::{Duration, Instant};
 
 /// The longest that one attempt may take: name, connection, handshake and login together.
@@ -39,6 +41,7 @@ pub(crate) async fn try_login(
 /// One connection.
 pub(crate) struct Session {
     pub(crate) connection: MySqlConnection,
+    relay: Relay,
     pub(crate) flavor: Flavor,
     pub(crate) version: String,
 }
@@ -53,9 +56,11 @@ impl Session {
     ) -> Result<Self, DatabaseError> {
         let options = options(endpoint, database, credentials, trust);
         let what = database.unwrap_or("no database");
-        let attempt = tokio::time::timeout(Duration::from_secs(CONNECT_SECONDS), options.connect());
-        let mut connection = match attempt.await {
-            Ok(Ok(connection)) => connection,
+        let login =
+            relay::connect::<MySqlConnection>(endpoint, options, |options, socket| options.socket(socket.path()));
+        let login = tokio::time::timeout(Duration::from_secs(CONNECT_SECONDS), login);
+        let (mut connection, relay) = match login.await {
+            Ok(Ok(opened)) => opened,
             Ok(Err(error)) => return Err(DatabaseError::of_connect(endpoint, &credentials.role, what, error)),
             Err(_) => return Err(DatabaseError::NoAnswer { endpoint: endpoint.clone(), seconds: CONNECT_SECONDS }),
         };
@@ -66,13 +71,13 @@ impl Session {
         let flavor = flavor_of(&version)?;
         let settings = AssertSqlSafe(session_settings(flavor, STATEMENT_SECONDS));
         sqlx::raw_sql(settings).execute(&mut connection).await.map_err(failed)?;
-        Ok(Self { connection, flavor, version })
+        Ok(Self { connection, relay, flavor, version })
     }
 
     /// Says goodbye, so that the server does not count the session any longer than needed.
     pub(crate) async fn close(self) {
-        let goodbye = tokio::time::timeout(Duration::from_secs(CLOSE_SECONDS), self.connection.close());
-        if !matches!(goodbye.await, Ok(Ok(()))) {
+        let goodbye = relay::close(self.connection, self.relay);
+        if !matches!(tokio::time::timeout(Duration::from_secs(CLOSE_SECONDS), goodbye).await, Ok(Ok(()))) {
             tracing::debug!("a finished database session could not be closed politely");
         }
     }
@@ -83,8 +88,19 @@ impl Session {
         what: &str,
         query: impl Into<String>,
     ) -> Result<Vec<MySqlValues>, DatabaseError> {
-        let rows = sqlx::raw_sql(AssertSqlSafe(query.into())).fetch_all(&mut self.connection);
-        in_time(what, rows).await?.iter().map(MySqlValues::of).collect()
+        self.map_rows(what, query, Ok).await
+    }
+
+    /// What `each` makes of each row, and of a large answer no more than that.
+    pub(crate) async fn map_rows<T>(
+        &mut self,
+        what: &str,
+        query: impl Into<String>,
+        each: impl Fn(MySqlValues) -> Result<T, DatabaseError>,
+    ) -> Result<Vec<T>, DatabaseError> {
+        let rows = sqlx::raw_sql(AssertSqlSafe(query.into())).fetch(&mut self.connection);
+        let made = rows.map_ok(|row| MySqlValues::of(&row).and_then(&each)).try_collect::<Vec<_>>();
+        in_time(what, made).await?.into_iter().collect()
     }
 
     /// Runs a statement for its effect.

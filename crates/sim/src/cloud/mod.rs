@@ -155,6 +155,8 @@ pub struct World {
     pub tempo: BTreeMap<(String, u64), u32>,
     /// What functions ran, in microseconds.
     pub function_us: u64,
+    /// Of that, setup-db-users, which has more memory than the others.
+    pub setup_us: u64,
     /// Copies that were in progress at once in the target Region, at the most.
     pub most_copies: usize,
     /// Who calls right now.
@@ -208,6 +210,7 @@ impl World {
             log: vec![],
             tempo: BTreeMap::new(),
             function_us: 0,
+            setup_us: 0,
             most_copies: 0,
             caller: None,
             delivery: events::Delivery::default(),
