@@ -128,11 +128,20 @@ async fn hand_on(mut local: unix::ReadHalf<'_>, mut server: tcp::WriteHalf<'_>) 
 
 async fn hand_back(mut server: tcp::ReadHalf<'_>, mut local: unix::WriteHalf<'_>) -> io::Result<()> {
     let mut chunk = vec![0; CHUNK_BYTES];
+    let mut has_answered = false;
     loop {
         let bytes = server.read(&mut chunk).await?;
+        if bytes == 0 && !has_answered {
+            // One that restarts. sqlx would take it for an answer in another protocol.
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the server closed the connection without an answer",
+            ));
+        }
         if bytes == 0 || local.write_all(&chunk[..bytes]).await.is_err() {
             return Ok(());
         }
+        has_answered = true;
     }
 }
 

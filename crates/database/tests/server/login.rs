@@ -137,6 +137,19 @@ async fn a_connection_that_is_reset_is_worth_another_try() {
     assert!(cause(&error).starts_with("error communicating with database: Connection reset by peer"), "{error:?}");
 }
 
+/// As a server that restarts closes it.
+#[tokio::test]
+async fn a_connection_that_ends_without_an_answer_is_worth_another_try() {
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = Endpoint { host: "localhost".into(), port: server.local_addr().unwrap().port() };
+    let close = async { server.accept().await.unwrap().0.read_exact(&mut [0; 8]).await.unwrap() };
+    let trust = other_trust();
+    let (login, _) = tokio::join!(login_as_master(&endpoint, &trust), close);
+    let error = login.unwrap_err();
+    assert_eq!(error.class(), ErrorClass::Unreachable, "{error:?}");
+    assert!(cause(&error).ends_with("the server closed the connection without an answer"), "{error:?}");
+}
+
 #[tokio::test]
 async fn nothing_is_left_of_a_login_that_is_given_up() {
     let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
