@@ -21,6 +21,7 @@ BEGIN, END = "<!-- waiting: written by make bench-waits, do not edit -->", "<!--
 PLOT = "time-lost.svg"
 PRICES = json.loads((ROOT / "infra" / "prices.json").read_text())
 OURS, EACH_MINUTE = "aurora-restore", "every 60 s"
+OF_KINDS = "100 GB"
 LOST_SECONDS, LOST_PART, TRANSITIONS, CENTS = 20, 1 / 4, 120, 1
 COPIES, RDS_CALLS_A_SECOND = 5, 10
 # What the simulator tells apart of `function_ms`: the time of who has more memory.
@@ -50,15 +51,23 @@ def cents(taken):
 
 
 def restores_table(restores):
-    head = ["Size", "Waiting", "takes, min", "away, min", "lost, s", "calls to RDS", "calls", "writes", "invocations", "GB s", "transitions", "events", "cents"]
+    head = ["Size", "Waiting", "takes, min", "away, min", "lost, s", "calls to RDS", "in the busiest second", "calls", "writes", "invocations", "GB s", "transitions", "events", "cents"]
     rows = [
         [
-            line["size"], line["waiting"], taken["seconds"] // 60, f"{taken['downtime'] / 60:.1f}", taken["lost"], taken["rds_calls"], taken["calls"], taken["transactions"] + taken["writes"],
+            line["size"], line["waiting"], taken["seconds"] // 60, f"{taken['downtime'] / 60:.1f}", taken["lost"], taken["rds_calls"], taken["peak_rds_calls"], taken["calls"], taken["transactions"] + taken["writes"],
             taken["invocations"], f"{gb_seconds(taken):.1f}", taken["transitions"], taken["events"], f"{cents(taken):.2f}",
         ]
         for line in restores for taken in [line["taken"]]
     ]  # fmt: skip
     return table(head, rows)
+
+
+def kinds_table(restores):
+    """Calls by kind, of those ways to wait that are compared most."""
+    of = {line["waiting"]: line["calls_by_kind"] for line in restores if line["size"] == OF_KINDS}
+    columns = [OURS, "the same, swap", EACH_MINUTE]
+    kinds = sorted({kind for name in columns for kind in of[name]})
+    return table(["Call", *columns], [[kind, *(of[name].get(kind, 0) for name in columns)] for kind in kinds])
 
 
 def crowds_table(crowds):
@@ -108,6 +117,10 @@ def section(restores, crowds):
         "",
         f"![Seconds lost by waiting, by size and strategy]({PLOT})",
         "",
+        f"The calls of one restore of {OF_KINDS} by kind, the first of the twenty:",
+        "",
+        kinds_table(restores),
+        "",
         "200 restores of 200 clusters by 200 deployments, each with a state table of its own, all begun in the same moment, with one `RDS_CALLS_TABLE_NAME` and `RDS_CALLS_PER_SECOND` set to 10:",
         "",
         crowds_table(crowds),
@@ -155,7 +168,7 @@ def main():
     parser.add_argument("--page", type=Path, help="the page whose part on waiting is written anew")
     arguments = parser.parse_args()
     restores, crowds = lines(arguments.sim, "--waits"), lines(arguments.sim, "--crowd")
-    print(restores_table(restores), crowds_table(crowds), verdict(restores, crowds), sep="\n\n")
+    print(restores_table(restores), kinds_table(restores), crowds_table(crowds), verdict(restores, crowds), sep="\n\n")
     if page := arguments.page:
         before, begin, rest = page.read_text().partition(BEGIN)
         _, end, after = rest.partition(END)

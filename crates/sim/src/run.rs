@@ -315,6 +315,7 @@ impl Simulation<'_> {
         (world.calls, world.invocations) = (0, 0);
         world.log.clear();
         (world.function_us, world.setup_us) = (0, 0);
+        world.tempo.clear();
         world.published.clear();
         if let Some(lines) = &mut world.lines {
             lines.clear();

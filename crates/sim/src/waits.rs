@@ -4,11 +4,12 @@
 use crate::cloud::events::Delivery;
 use crate::cloud::model::Pace;
 use crate::machine::{Ended, Machine};
-use crate::run::simulate_here;
+use crate::run::{Report, simulate_here};
 use crate::scenario::Scenario;
 use crate::setup::{Polls, Setup};
 use crate::time::SECOND;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// Restores of each size: their durations are drawn around the size's own.
 const DRAWS: u64 = 20;
@@ -82,6 +83,8 @@ pub struct Taken {
     pub lost: u64,
     /// Calls to RDS.
     pub rds_calls: u64,
+    /// Of one Region, in the second that had most of them.
+    pub peak_rds_calls: u64,
     /// Calls to AWS in all.
     pub calls: u64,
     /// Invocations of functions.
@@ -137,21 +140,15 @@ pub fn run(machine: &Machine, size: Size, strategy: Strategy, seed: u64) -> Resu
 }
 
 fn walked(machine: &Machine, size: Size, strategy: Strategy, seed: u64) -> Result<Taken, String> {
-    let Strategy { polls, events, nights, .. } = strategy;
-    let nights = (1..=nights).map(|night| size.pace(seed, night)).collect();
-    let (pace, calm) = (size.pace(seed, 0), Setup::calm(strategy.scenario));
-    let setup = Setup { seed, pace, polls, events, nights, logs: true, again: false, ..calm };
-    let report = simulate_here(machine, &setup);
+    let report = simulated(machine, size, strategy, seed)?;
     let first = report.verdicts.first().ok_or("there was no execution")?;
-    if first.ended != Ended::Succeeded || !report.violations.is_empty() {
-        return Err(format!("{} with {strategy:?}, draw {seed}: {:?} {:?}", size.name, first.ended, report.violations));
-    }
     let count = |is: &dyn Fn(&str) -> bool| report.log.iter().filter(|(_, name, _)| is(name)).count() as u64;
     Ok(Taken {
         seconds: (first.ended_us - first.began_us) / SECOND,
         lost: 0,
         downtime: report.downtime_seconds.unwrap_or_default(),
         rds_calls: count(&|name| name.starts_with("rds:")),
+        peak_rds_calls: u64::from(report.peak_rds_calls),
         calls: count(&|name| !name.starts_with("database:")),
         invocations: u64::from(report.invocations),
         transitions: report.states.get("run-1").map_or(0, Vec::len) as u64,
@@ -164,7 +161,31 @@ fn walked(machine: &Machine, size: Size, strategy: Strategy, seed: u64) -> Resul
     })
 }
 
-/// Simulates every size with every strategy, and answers each with its medians as a line of JSON.
+/// The calls to AWS of one draw, by kind: `rds:DescribeDBClusters`.
+fn kinds(machine: &Machine, size: Size, strategy: Strategy, seed: u64) -> Result<BTreeMap<String, u64>, String> {
+    let mut kinds = BTreeMap::new();
+    for (_, name, _) in simulated(machine, size, strategy, seed)?.log {
+        if !name.starts_with("database:") {
+            *kinds.entry(name).or_default() += 1;
+        }
+    }
+    Ok(kinds)
+}
+
+fn simulated(machine: &Machine, size: Size, strategy: Strategy, seed: u64) -> Result<Report, String> {
+    let Strategy { polls, events, nights, .. } = strategy;
+    let nights = (1..=nights).map(|night| size.pace(seed, night)).collect();
+    let (pace, calm) = (size.pace(seed, 0), Setup::calm(strategy.scenario));
+    let setup = Setup { seed, pace, polls, events, nights, logs: true, again: false, ..calm };
+    let report = simulate_here(machine, &setup);
+    let first = report.verdicts.first().ok_or("there was no execution")?;
+    if first.ended != Ended::Succeeded || !report.violations.is_empty() {
+        return Err(format!("{} with {strategy:?}, draw {seed}: {:?} {:?}", size.name, first.ended, report.violations));
+    }
+    Ok(report)
+}
+
+/// Simulates every size with every strategy, and answers each with its medians, and the first draw's calls by kind, as a line of JSON.
 ///
 /// # Errors
 /// When a restore does not succeed.
@@ -172,8 +193,9 @@ pub fn lines(machine: &Machine) -> Result<Vec<String>, String> {
     let mut lines = vec![];
     for size in SIZES {
         for strategy in STRATEGIES {
-            let taken = median(machine, size, strategy, DRAWS)?;
-            lines.push(json!({ "size": size.name, "waiting": strategy.name, "taken": taken.figures() }).to_string());
+            let (taken, kinds) = (median(machine, size, strategy, DRAWS)?, kinds(machine, size, strategy, 0)?);
+            let line = json!({ "size": size.name, "waiting": strategy.name, "taken": taken.figures(), "calls_by_kind": kinds });
+            lines.push(line.to_string());
         }
     }
     Ok(lines)
@@ -195,6 +217,7 @@ pub fn median(machine: &Machine, size: Size, strategy: Strategy, draws: u64) -> 
         lost: of(|taken| taken.lost),
         downtime: of(|taken| taken.downtime),
         rds_calls: of(|taken| taken.rds_calls),
+        peak_rds_calls: of(|taken| taken.peak_rds_calls),
         calls: of(|taken| taken.calls),
         invocations: of(|taken| taken.invocations),
         transitions: of(|taken| taken.transitions),
@@ -210,7 +233,8 @@ pub fn median(machine: &Machine, size: Size, strategy: Strategy, draws: u64) -> 
 impl Taken {
     fn figures(&self) -> Value {
         json!({
-            "seconds": self.seconds, "downtime": self.downtime, "lost": self.lost, "rds_calls": self.rds_calls, "calls": self.calls,
+            "seconds": self.seconds, "downtime": self.downtime, "lost": self.lost, "rds_calls": self.rds_calls,
+            "peak_rds_calls": self.peak_rds_calls, "calls": self.calls,
             "invocations": self.invocations, "transitions": self.transitions, "events": self.events,
             "transactions": self.transactions, "writes": self.writes, "reads": self.reads,
             "function_ms": self.function_ms, "setup_ms": self.setup_ms,
