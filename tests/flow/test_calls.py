@@ -103,3 +103,15 @@ def test_a_table_that_goes_away_costs_no_restore(world):
     done = len(world.calls("rds"))
     assert world.run({}, name="night-2").error == "InvalidRequest"
     assert world.calls("rds")[done:] == [] and world.cluster()["DeletionProtection"]
+
+
+@pytest.mark.seed(env=BOUND)
+def test_a_table_that_goes_away_keeps_no_restore_from_going_on(world):
+    """The target of a failed restore is gone: what only spares RDS is no reason to leave it so."""
+    make_calls_table(world.stack)
+    world.stack.fault(service="rds", action="RestoreDBClusterFromSnapshot", code="AccessDenied", status=403, message="not authorized")
+    assert world.run({}, name="night-1").error == "AccessDenied" and world.cluster() is None
+    world.stack.client("dynamodb").delete_table(TableName=CALLS_TABLE)
+    again = world.run({"operation_id": "night-1"}, name="night-1-again")
+    assert again.status == "SUCCEEDED", again.cause
+    assert world.cluster() and f"without regard to others, who keep it in table {CALLS_TABLE}" in world.logs("preflight")

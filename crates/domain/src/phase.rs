@@ -44,17 +44,18 @@ pub struct PhaseState {
     pub began_at: String,
     /// The last look that did: it ended after that.
     pub under_way_at: String,
-    /// Until when the wait after that look lasts by itself: when the next look comes sooner, an event of RDS ended the wait.
+    /// Until when the wait after that look lasts by itself: when the next look comes sooner, an event of RDS ended the wait
+    /// (or a person looked, which reads the same and costs a later night no more than an event that is lost).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits_until: Option<String>,
     /// The look that found it over; `None` while it is under way.
     pub ended_at: Option<String>,
 }
 
-/// How long a phase took before, in seconds: it ended between these, every time.
+/// How long a phase took before, in seconds, as far as looks and events told: it ended between these, every time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Expected {
-    /// No earlier.
+    /// Probably no earlier.
     pub least: u64,
     /// By then it was over.
     pub most: u64,
@@ -98,7 +99,7 @@ impl Waiting {
 }
 
 impl PhaseState {
-    /// Between which seconds it ended; `None` when it has not, or clocks disagree.
+    /// Between which seconds it ended, probably; `None` when it has not, or clocks disagree.
     fn took(&self) -> Option<Expected> {
         let began = parse_timestamp(&self.began_at)?;
         let since = |at: &str| Some(seconds_between(began, parse_timestamp(at)?));
@@ -106,9 +107,8 @@ impl PhaseState {
         let is_told = self.waits_until.as_deref().and_then(since).is_some_and(|until| most + SOONER_SECONDS < until);
         // An event ended a wait that was to last much longer: the last look before says little. Without one, what was over
         // at the look that was to find it just under way was probably not over long before: next time a sixth sooner.
-        let surely = if is_told { most.saturating_sub(EVENT_SECONDS) } else { most * 5 / 6 };
-        let least = if least <= most { least.max(surely) } else { least };
-        (least <= most).then_some(Expected { least, most, is_told })
+        let probably = if is_told { most.saturating_sub(EVENT_SECONDS) } else { most * 5 / 6 };
+        (least <= most).then_some(Expected { least: least.max(probably), most, is_told })
     }
 }
 

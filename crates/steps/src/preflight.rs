@@ -49,13 +49,24 @@ pub async fn run(context: &Context, step: Step, input: Value) -> Result<StepOutp
     let request = parse(envelope.request, &context.config.defaults)
         .map_err(|problems| invalid(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))?;
 
-    context.rds.admit_first(step.rds_calls()).await?;
+    admit(context, step, &operation_id).await?;
     let mut operation = open(context, operation_id, &envelope, &request).await?;
     if operation.begin_step(step, context.clock.now()) {
         context.store.save(&mut operation, context.clock.now()).await?;
     }
     let answer = work(context, &mut operation, &request).await;
     conclude(context, step, operation, answer).await
+}
+
+/// Lets the invocation begin. An operation that has a plan goes on, and its target may be gone already: what only spares RDS
+/// does not keep it from that.
+async fn admit(context: &Context, step: Step, operation_id: &OperationId) -> Result<(), StepError> {
+    let Err(error) = context.rds.admit_first(step.rds_calls()).await else { return Ok(()) };
+    let known = if error.name().is_transient() { None } else { context.store.find(operation_id).await.ok().flatten() };
+    match known.and_then(|known| known.plan) {
+        Some(_) => Ok(context.rds.admit(step.rds_calls()).await?),
+        None => Err(error),
+    }
 }
 
 /// Input of preflight, and of notify on the failure path.

@@ -3,8 +3,8 @@
 //! whole; where hundreds of restores begin at once, they would keep each other, and everybody else, from being served.
 //!
 //! A table that cannot be asked (missing, denied) ends a restore before it has touched anything, and not afterwards: the bound
-//! only keeps RDS from throttling, which is repeated anyway, and a target that is gone already is worth more. From there on each
-//! invocation keeps the bound by itself. The next restore says what is wrong. What passes, an outage, is repeated as everywhere.
+//! only keeps RDS from throttling, which is repeated anyway, and a target that is gone already is worth more, also when its
+//! operation is started again. From there on each invocation keeps the bound by itself. The next restore says what is wrong. What passes, an outage, is repeated as everywhere.
 
 use super::{AwsError, aws_error};
 use crate::clock::Clock;

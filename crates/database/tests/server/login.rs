@@ -6,7 +6,7 @@ use aurora_restore_database::{DatabaseError, Endpoint, ErrorClass, Login, Trust,
 use std::io::{Read, Write};
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 #[tokio::test]
 async fn a_login_over_verified_tls() {
@@ -123,31 +123,31 @@ fn cause(error: &DatabaseError) -> String {
     std::error::Error::source(error).unwrap().to_string()
 }
 
+/// Why a login fails that a server meets so, which `takes` some bytes of it and closes; worth another try.
+async fn met_by(takes: impl AsyncFnOnce(TcpStream) -> usize) -> String {
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = Endpoint { host: "localhost".into(), port: server.local_addr().unwrap().port() };
+    let trust = other_trust();
+    let taken = async { takes(server.accept().await.unwrap().0).await };
+    let (login, _) = tokio::join!(login_as_master(&endpoint, &trust), taken);
+    let error = login.unwrap_err();
+    assert_eq!(error.class(), ErrorClass::Unreachable, "{error:?}");
+    cause(&error)
+}
+
 /// sqlx itself sees its local socket end, and would take that for an answer.
 #[tokio::test]
 async fn a_connection_that_is_reset_is_worth_another_try() {
-    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint = Endpoint { host: "localhost".into(), port: server.local_addr().unwrap().port() };
     // What was not read makes the end a reset.
-    let reset = async { server.accept().await.unwrap().0.peek(&mut [0]).await.unwrap() };
-    let trust = other_trust();
-    let (login, _) = tokio::join!(login_as_master(&endpoint, &trust), reset);
-    let error = login.unwrap_err();
-    assert_eq!(error.class(), ErrorClass::Unreachable, "{error:?}");
-    assert!(cause(&error).starts_with("error communicating with database: Connection reset by peer"), "{error:?}");
+    let why = met_by(async |client| client.peek(&mut [0]).await.unwrap()).await;
+    assert!(why.starts_with("error communicating with database: Connection reset by peer"), "{why}");
 }
 
 /// As a server that restarts closes it.
 #[tokio::test]
 async fn a_connection_that_ends_without_an_answer_is_worth_another_try() {
-    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint = Endpoint { host: "localhost".into(), port: server.local_addr().unwrap().port() };
-    let close = async { server.accept().await.unwrap().0.read_exact(&mut [0; 8]).await.unwrap() };
-    let trust = other_trust();
-    let (login, _) = tokio::join!(login_as_master(&endpoint, &trust), close);
-    let error = login.unwrap_err();
-    assert_eq!(error.class(), ErrorClass::Unreachable, "{error:?}");
-    assert!(cause(&error).ends_with("the server closed the connection without an answer"), "{error:?}");
+    let why = met_by(async |mut client| client.read_exact(&mut [0; 8]).await.unwrap()).await;
+    assert!(why.ends_with("the server closed the connection without an answer"), "{why}");
 }
 
 #[tokio::test]
