@@ -79,6 +79,12 @@ def find_installation():
     raise SystemExit(INSTALL)
 
 
+def own_places(directory):
+    """Where a server keeps what it has, also for a moment: one that starts removes all temporary tables that it finds, and in the
+    system's directory for such it finds those of every other server of the machine."""
+    return [f"--datadir={directory}", f"--tmpdir={directory}"]
+
+
 def literal(text):
     return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
 
@@ -111,7 +117,7 @@ class Plane(Servers):
         # One statement a line: that is how the server reads them.
         begin = "create database mysql;\nuse mysql;\nSET @auth_root_socket=NULL;\nSET @skip_auth_anonymous=1;\n"
         catalogs = begin + "".join((share / name).read_text() for name in scripts)
-        bootstrap = [self.installation / "sbin/mariadbd", *SETTINGS, "--bootstrap", f"--datadir={directory}", f"--lc-messages-dir={share}"]
+        bootstrap = [self.installation / "sbin/mariadbd", *SETTINGS, "--bootstrap", *own_places(directory), f"--lc-messages-dir={share}"]
         done = subprocess.run(bootstrap, input=catalogs, capture_output=True, text=True, check=False, cwd=shared.home, **shared.own)
         if done.returncode != 0:
             raise RuntimeError(f"MariaDB's catalogs could not be made: {done.stderr[-2000:]}")
@@ -140,7 +146,7 @@ class Plane(Servers):
         for attempt in range(3):
             port = free_port()
             command = [
-                self.installation / "sbin/mariadbd", *SETTINGS, f"--datadir={directory}", f"--lc-messages-dir={share}", f"--socket={directory}/socket",
+                self.installation / "sbin/mariadbd", *SETTINGS, *own_places(directory), f"--lc-messages-dir={share}", f"--socket={directory}/socket",
                 "--bind-address=127.0.0.1", f"--port={port}", f"--ssl-ca={directory}/ca.pem", f"--ssl-cert={directory}/server.crt",
                 f"--ssl-key={directory}/server.key", "--require-secure-transport=ON", f"--plugin-dir={directory}", f"--plugin-load-add={PLUGIN}", *options,
             ]  # fmt: skip

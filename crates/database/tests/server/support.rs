@@ -22,7 +22,6 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::OnceCell;
 
@@ -114,6 +113,11 @@ impl TestServer {
     /// Everything that the server wrote down so far.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.directory.join("log")).unwrap_or_default()
+    }
+
+    /// Who may log in, once the server reads it again.
+    pub(crate) fn set_rules(&self, rules: &str) {
+        write_private(&self.directory.join("pg_hba.conf"), rules);
     }
 
     pub(crate) fn endpoint(&self) -> Endpoint {
@@ -271,8 +275,8 @@ fn initialize() -> PathBuf {
     let (_, certificate, key) = certificates();
     write_private(&directory.join("server.crt"), certificate);
     write_private(&directory.join("server.key"), key);
-    let (host, ssl) = if has_tls() { ("hostssl", "on") } else { ("host", "off") };
-    write_private(&directory.join("pg_hba.conf"), &format!("{host} all all 127.0.0.1/32 scram-sha-256\n"));
+    let ssl = if has_tls() { "on" } else { "off" };
+    write_private(&directory.join("pg_hba.conf"), &usual_rules());
     write_private(
         &directory.join("postgresql.auto.conf"),
         &format!(
@@ -281,6 +285,11 @@ fn initialize() -> PathBuf {
         ),
     );
     directory
+}
+
+/// Who may log in: everybody with a password, over TLS where the server has it.
+pub(crate) fn usual_rules() -> String {
+    format!("{} all all 127.0.0.1/32 scram-sha-256\n", if has_tls() { "hostssl" } else { "host" })
 }
 
 /// The authority that every server here comes from, and the certificate and key of one that is called `localhost` and
@@ -382,12 +391,11 @@ pub(crate) fn run(command: &mut Command, arguments: &[&str]) {
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
+/// A directory that was not there before, whatever earlier runs left behind; a server's is removed by what runs it.
 pub(crate) fn scratch_directory() -> PathBuf {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let count = COUNT.fetch_add(1, Ordering::SeqCst);
-    let directory = std::env::temp_dir().join(format!("aurora-restore-pg-{}-{count}", std::process::id()));
-    std::fs::create_dir(&directory).unwrap();
-    std::fs::set_permissions(&directory, Permissions::from_mode(0o700)).unwrap();
+    let private = Permissions::from_mode(0o700);
+    let made = tempfile::Builder::new().prefix("aurora-restore-test-").permissions(private).tempdir().unwrap();
+    let directory = made.keep();
     give_away(&directory);
     directory
 }

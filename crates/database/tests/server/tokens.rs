@@ -1,9 +1,7 @@
 //! Users who log in with IAM tokens. That a token lets them in is tested on the local stack, which can check one; here a
 //! member of `rds_iam` is let in with nothing, as RDS takes no password from it.
 
-use crate::support::{
-    MASTER, TestServer, as_login, credentials, declare, execute, name, scratch_directory, text, write_private,
-};
+use crate::support::{MASTER, TestServer, as_login, credentials, declare, execute, name, usual_rules};
 use aurora_restore_database::{DatabaseError, ErrorClass, Passwords, SetupReport, setup_users, try_login};
 use aurora_restore_domain::roles::{Desired, InheritedLogins};
 use std::collections::BTreeSet;
@@ -19,14 +17,11 @@ const READER: (&str, &str, &str) = ("readonly_user", "reader", "declared reader"
 /// It does so before PostgreSQL 16. From then on the master is a member, without the rights, of all that it may grant and
 /// change, and a stock server takes that for a membership in `rds_iam` too; on RDS it must be otherwise.
 async fn rds(more: &str) -> (TestServer, bool) {
-    let rules = scratch_directory().join("hba");
-    let usual = "hostssl all all 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 scram-sha-256\n";
-    write_private(&rules, usual);
-    let server = TestServer::start(&[&format!("hba_file={}", text(&rules))]).await;
+    let server = TestServer::start(&[]).await;
     server.run("postgres", "CREATE ROLE rds_iam").await;
     let is_strict = server.major().await < 16;
     if is_strict {
-        write_private(&rules, &format!("hostssl all +rds_iam 127.0.0.1/32 reject\n{usual}"));
+        server.set_rules(&format!("hostssl all +rds_iam 127.0.0.1/32 reject\n{}", usual_rules()));
         let loaded = server.text("postgres", "SELECT pg_conf_load_time()::text").await;
         server.run("postgres", "SELECT pg_reload_conf()").await;
         while server.text("postgres", "SELECT pg_conf_load_time()::text").await == loaded {

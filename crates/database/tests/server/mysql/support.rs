@@ -81,7 +81,7 @@ impl MySqlServer {
         let mut command = as_user("sh");
         command.args(["-c", RUN_UNTIL_EOF, "sh", signal, text(&directory), after]);
         command.arg(text(&installed().join("sbin/mariadbd"))).args(SETTINGS);
-        command.arg(format!("--datadir={}", text(&directory)));
+        command.args(own_places(&directory));
         command.arg(format!("--lc-messages-dir={}", text(&installed().join("share/mysql"))));
         command.arg(format!("--socket={}", text(&directory.join("socket"))));
         command.args(["--bind-address=127.0.0.1".to_owned(), format!("--port={port}")]);
@@ -249,10 +249,16 @@ fn initialize() -> PathBuf {
     write_private(&file, &sql);
     let mut bootstrap = as_user(installed().join("sbin/mariadbd"));
     bootstrap.args(SETTINGS).arg("--bootstrap").stdin(File::open(&file).unwrap());
-    let places = [format!("--datadir={}", text(&directory)), format!("--lc-messages-dir={}", text(&share))];
-    run(&mut bootstrap, &places.each_ref().map(String::as_str));
+    bootstrap.args(own_places(&directory));
+    run(&mut bootstrap, &[&format!("--lc-messages-dir={}", text(&share))]);
     std::fs::remove_file(file).unwrap();
     directory
+}
+
+/// Where a server keeps what it has, also for a moment: one that starts removes all temporary tables that it finds, and in the
+/// system's directory for such it finds those of every other server of the machine.
+fn own_places(directory: &Path) -> [String; 2] {
+    ["datadir", "tmpdir"].map(|place| format!("--{place}={}", text(directory)))
 }
 
 /// By the compiler that Rust links with.
@@ -316,4 +322,13 @@ pub(crate) fn installed() -> &'static Path {
             )
         })
     })
+}
+
+#[tokio::test]
+async fn servers_of_other_tests_leave_temporary_tables_alone() {
+    let server = MySqlServer::start(&[]).await;
+    let mut session = server.superuser().await;
+    execute(&mut session, "CREATE TEMPORARY TABLE my_shop.kept (x int) ENGINE = Aria").await.unwrap();
+    let _other = MySqlServer::start(&[]).await;
+    execute(&mut session, "DROP TEMPORARY TABLE my_shop.kept").await.unwrap();
 }
