@@ -2,6 +2,7 @@
 when events are lost, come twice, come late or are about something else: the same, later."""
 
 import collections
+import datetime
 
 import checks
 import pytest
@@ -14,14 +15,20 @@ def event(resource, event_id="RDS-EVENT-0170"):
     return {"source": "aws.rds", "detail": {"SourceArn": f"arn:aws:rds:us-west-2:123456789012:{resource}", "EventID": event_id}}
 
 
-def ends_of_waits(run):
+def ends_of_waits(run, *waits):
     """How often a wait ended by an answer and by its time: {event type: count} of the tasks that wait with a token."""
     state, ends = None, collections.Counter()
     for happened in run.events:
         state = happened.get("stateEnteredEventDetails", {}).get("name", state)
-        if state in WAITS and happened["type"] in ("TaskSucceeded", "TaskTimedOut", "TaskFailed"):
+        if state in (waits or WAITS) and happened["type"] in ("TaskSucceeded", "TaskTimedOut", "TaskFailed"):
             ends[happened["type"]] += 1
     return ends
+
+
+def seconds_in(run, step):
+    timing = run.item["timings"][step]
+    began, ended = (datetime.datetime.fromisoformat(timing[name]) for name in ("started_at", "finished_at"))
+    return (ended - began).total_seconds()
 
 
 def test_events_end_the_waits(world):
@@ -34,11 +41,32 @@ def test_events_end_the_waits(world):
     assert ends["TaskSucceeded"] >= 3 and ends["TaskFailed"] == 0, ends
     # By time alone the first looks would come 30 s after the deletion, the restore and the instances began.
     assert run.seconds < 45, run.seconds
-    assert not {"WaitForDeletion", "WaitForRestore"} & set(run.states), "the waits by time alone are for tokens that could not be kept"
+    by_time = [state for state in run.states if state in ("WaitForDeletion", "WaitForRestore")]
+    assert not by_time, "the waits by time alone are for what no event tells, and for tokens that could not be kept"
     kept = {item["operation_id"] for item in world.items() if item["operation_id"].startswith("wake#")}
     assert {"wake#cluster:staging", "wake#db:staging-1"} <= kept
     assert run.item["phases"]["deletion"]["ended_at"] > run.item["phases"]["deletion"]["began_at"]
     checks.check_audit(world)
+    checks.check_lock_free(world)
+
+
+def test_events_end_the_waits_of_a_swap(world):
+    """A rename is waited for as long as it took the night before, or until RDS tells that it is done; then the former cluster's deletion."""
+    world.stack.functions({**world.seeded.environment, "MAX_WAIT_SECONDS": "60"})
+    swap = {"replacement": "swap", "swap": {"grace_period_minutes": 0}}
+    world.stack.rds(pace={**PACE, "rename": 9.0})
+    slow = world.run(swap, name="night-1", patience_seconds=180)
+    assert slow.status == "SUCCEEDED", slow.cause
+    # Nothing is remembered: each look comes after five seconds, in which no event ends a wait.
+    assert ends_of_waits(slow, "WaitForSwapEvent")["TaskSucceeded"] == 0
+    world.stack.rds(pace={**PACE, "rename": 5.5})
+    run = world.run(swap, name="night-2", patience_seconds=180)
+    assert run.status == "SUCCEEDED", run.cause
+    ends = ends_of_waits(run, "WaitForSwapEvent")
+    assert ends["TaskSucceeded"] >= 1 and ends["TaskFailed"] == 0, ends
+    # By time alone the first look would come 30 s after the deletion began.
+    assert ends_of_waits(run, "WaitForRetirementEvent")["TaskSucceeded"] >= 1 and seconds_in(run, "retire-cluster") < 20, run.item["timings"]
+    assert "WaitForRetirement" not in run.states
     checks.check_lock_free(world)
 
 

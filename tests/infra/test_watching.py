@@ -114,11 +114,14 @@ def test_the_saved_queries_ask_for_fields_that_are_logged():
 
 
 def test_events_of_the_target_wake_and_no_others():
-    """What ends a wait: created, deleted, password reset, of clusters and instances whose names begin with the target's."""
+    """What ends a wait: created, deleted, renamed, password reset, of clusters and instances whose names begin with the target's."""
     rule = of_type("AWS::Events::Rule")["DatabaseEvents"]
     pattern = rule["EventPattern"]
     assert pattern["source"] == ["aws.rds"] and pattern["detail-type"] == ["RDS DB Cluster Event", "RDS DB Instance Event"]
     assert pattern["detail"]["SourceIdentifier"] == [{"prefix": "staging"}]
+    assert {event.removeprefix("RDS-EVENT-") for event in pattern["detail"]["EventID"]} == {"0170", "0171", "0172", "0016", "0005"}
+    local = re.findall(r"RDS-EVENT-(\d{4})", (ROOT / "tests" / "local" / "rds.py").read_text())
+    assert local and all(f"RDS-EVENT-{event}" in pattern["detail"]["EventID"] for event in local), "the local stack tells no other events"
     (target,) = rule["Targets"]
     (permission,) = of_type("AWS::Lambda::Permission").values()
     assert target["Arn"].endswith(":function:aurora-restore-wake") and permission["SourceArn"].endswith(":rule/aurora-restore-database-events")

@@ -264,7 +264,7 @@ def main():
             stack = Stack(bin_dir=arguments.bin_dir).start()
             seed(stack)
             stack.rds(pace=PACE)
-            screen.line(f"Started the local stack in {time.monotonic() - began:.1f} s: AWS's APIs, ten functions, PostgreSQL. No AWS account.")
+            screen.line(f"Started the local stack in {time.monotonic() - began:.1f} s: AWS's APIs, the functions, PostgreSQL. No AWS account.")
         demo = Demo(World(stack), screen, request, shown)
         succeeded, untouched = demo.go("Restore")
         if arguments.twice and succeeded:

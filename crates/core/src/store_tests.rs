@@ -424,7 +424,7 @@ proptest! {
         operation.swap = flags[1].then(|| SwapState {
             former_as: flags[3].then(&mut text),
             former_instances: vec![Renaming { from: text(), to: text() }],
-            asked: Some(Asked { what: text(), at: text() }),
+            asked: Some(Asked { what: text(), cluster: None, at: text() }),
             ..SwapState::default()
         });
         operation.downtime_seconds = flags[2].then(|| numbers[3].into());

@@ -344,7 +344,7 @@ mod tests {
         assert!(told(&failed).contains(&format!("restored cluster {new} (available")), "{}", told(&failed));
         assert!(told(&failed).contains("was not touched"), "{}", told(&failed));
         let mut swap = crate::swap::SwapState { former_as: Some("staging".into()), ..Default::default() };
-        swap.ask("rename cluster staging to another name".into(), NOW);
+        swap.ask("rename cluster staging to another name".into(), None, NOW);
         failed.swap = Some(swap.clone());
         assert!(told(&failed).contains("staging may not answer") && !told(&failed).contains("not touched"));
         swap.answered_at = Some("2026-11-21T04:50:00.000Z".into());

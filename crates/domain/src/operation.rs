@@ -3,7 +3,7 @@
 use crate::failure::Failure;
 use crate::ids::OperationId;
 use crate::outcome::Outcome;
-use crate::phase::{Phase, PhaseState};
+use crate::phase::{Phase, PhaseState, known_phases};
 use crate::plan::{ClusterSettings, Plan};
 use crate::request::{InstanceSpec, Request};
 use crate::step::Step;
@@ -105,7 +105,7 @@ pub struct Operation {
     #[serde(default)]
     pub timings: BTreeMap<String, Timing>,
     /// What RDS was at while it waited.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "known_phases")]
     pub phases: BTreeMap<Phase, PhaseState>,
     /// First invocation of preflight.
     pub started_at: String,

@@ -2,7 +2,8 @@
 
 use crate::operation::{Operation, Status};
 use crate::{Instant, parse_timestamp, seconds_between, timestamp};
-use serde::{Deserialize, Serialize};
+use serde::de::value::{Error, StrDeserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -35,6 +36,10 @@ pub enum Phase {
     Login,
     /// A change that RDS makes at once, until it shows.
     Change,
+    /// New names of instances, until they are available under them.
+    InstanceRename,
+    /// A cluster's new name, until it is available under it.
+    ClusterRename,
 }
 
 /// When a phase was seen under way. Times are RFC 3339 in UTC.
@@ -85,7 +90,12 @@ impl Waiting {
 
     /// The same, ended by an event of the cluster too.
     pub fn for_cluster(self, id: &str) -> Self {
-        self.for_any([format!("cluster:{id}")])
+        self.for_clusters([id])
+    }
+
+    /// The same, ended by an event of one of the clusters too.
+    pub fn for_clusters<'a>(self, ids: impl IntoIterator<Item = &'a str>) -> Self {
+        self.for_any(ids.into_iter().map(|id| format!("cluster:{id}")))
     }
 
     /// The same, ended by an event of one of the instances too.
@@ -156,6 +166,16 @@ impl Operation {
     pub fn expected(&self, phase: Phase) -> Option<Expected> {
         self.plan.as_ref()?.expected.get(&phase).copied()
     }
+}
+
+/// Reads what is known of phases; a phase that only a newer version knows is left out.
+///
+/// # Errors
+/// The item's, where it is no map of such things.
+pub fn known_phases<'de, D: Deserializer<'de>, T: Deserialize<'de>>(item: D) -> Result<BTreeMap<Phase, T>, D::Error> {
+    let all = BTreeMap::<String, T>::deserialize(item)?;
+    let known = |name: &str| Phase::deserialize(StrDeserializer::<Error>::new(name)).ok();
+    Ok(all.into_iter().filter_map(|(name, value)| Some((known(&name)?, value))).collect())
 }
 
 /// The part of an ARN of RDS that names kind and resource: `cluster:staging`.
@@ -267,6 +287,14 @@ mod tests {
         operation.note_wait(Phase::Restore, 60, EIGHT + Duration::from_secs(100));
         operation.end_phases(EIGHT + Duration::from_secs(160));
         assert_eq!(operation.phases[&Phase::Restore].took(), Some(expected_of(133, 160, false)));
+    }
+
+    #[test]
+    fn a_phase_that_a_newer_version_remembers_is_left_out() {
+        let mut item = serde_json::to_value(restored(Phase::Restore, 1, 2)).unwrap();
+        item["phases"]["levitation"] = item["phases"]["restore"].clone();
+        let operation: Operation = serde_json::from_value(item).unwrap();
+        assert_eq!(operation, restored(Phase::Restore, 1, 2));
     }
 
     #[test]

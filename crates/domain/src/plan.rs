@@ -5,7 +5,7 @@ use crate::cloud::{Cluster, Instance};
 use crate::ids::{ClusterId, InstanceId, OperationId, SnapshotId};
 use crate::naming::TAG_PREFIX;
 use crate::operation::{Operation, Replaced, Status};
-use crate::phase::{Expected, Phase};
+use crate::phase::{Expected, Phase, known_phases};
 use crate::request::{InstanceSpec, RequestedSettings, ServerlessV2};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -34,7 +34,7 @@ pub struct Plan {
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
     /// How long RDS took when the same source was restored before.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "known_phases")]
     pub expected: BTreeMap<Phase, Expected>,
     /// What a person reads: one sentence per thing that will happen.
     pub summary: Vec<String>,

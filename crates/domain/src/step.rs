@@ -70,8 +70,8 @@ impl Step {
         match self {
             Step::Preflight => 12,
             Step::DeleteCluster | Step::RetireCluster => 8,
-            // Three names, two lists of instances, and a rename.
-            Step::SwapCluster => 6,
+            // Three names, their instances, and a rename.
+            Step::SwapCluster => 5,
             Step::RestoreCluster => 7,
             Step::CopySnapshot | Step::CheckRestore | Step::ArchiveSnapshot => 3,
             Step::CheckCopy => 1,

@@ -3,6 +3,7 @@
 use crate::cloud::Cluster;
 use crate::ids::ClusterId;
 use crate::naming;
+use crate::phase::{Phase, Waiting};
 use crate::plan::SwapPlan;
 use crate::{Instant, parse_timestamp, seconds_between, timestamp};
 use serde::{Deserialize, Serialize};
@@ -52,8 +53,24 @@ pub struct Renaming {
 pub struct Asked {
     /// Which, in a sentence.
     pub what: String,
+    /// The cluster's, if it was a cluster that was to be renamed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<Renaming>,
     /// When.
     pub at: String,
+}
+
+impl Asked {
+    /// The wait for them.
+    pub fn waiting(&self, progress: String) -> Waiting {
+        match &self.cluster {
+            None => Waiting::of(Phase::InstanceRename, progress),
+            // Which of its names an event of RDS is about is not known.
+            Some(Renaming { from, to }) => {
+                Waiting::of(Phase::ClusterRename, progress).for_clusters([from.as_str(), to])
+            }
+        }
+    }
 }
 
 /// The way back.
@@ -96,12 +113,12 @@ impl SwapState {
         Self::since(Some(&asked.at), now)
     }
 
-    /// Notes that `what` is about to be asked for.
-    pub fn ask(&mut self, what: String, now: Instant) {
+    /// Notes that `what` is about to be asked for, of `cluster` unless it is of instances.
+    pub fn ask(&mut self, what: String, cluster: Option<Renaming>, now: Instant) {
         let at = timestamp(now);
         self.begun_at.get_or_insert_with(|| at.clone());
         self.tried_at.get_or_insert_with(|| at.clone());
-        self.asked = Some(Asked { what, at });
+        self.asked = Some(Asked { what, cluster, at });
     }
 
     /// Notes that the names go back.
@@ -171,6 +188,20 @@ mod tests {
     const NOW: Instant = datetime!(2026-11-21 12:00 UTC);
 
     #[test]
+    fn a_wait_is_for_what_was_asked_last() {
+        let mut state = SwapState::default();
+        let waiting = |state: &SwapState| state.asked.as_ref().unwrap().waiting("busy".into());
+        state.ask("rename instances a to b".into(), None, NOW);
+        let waiting = waiting(&state);
+        assert_eq!((waiting.phase, waiting.waits_for.len()), (Phase::InstanceRename, 0), "no event tells their end");
+        let cluster = Renaming { from: "staging".into(), to: "staging-old-1".into() };
+        state.ask("rename cluster staging to staging-old-1".into(), Some(cluster), NOW);
+        let waiting = state.asked.unwrap().waiting("busy".into());
+        assert_eq!(waiting.phase, Phase::ClusterRename);
+        assert_eq!(waiting.waits_for, ["cluster:staging", "cluster:staging-old-1"]);
+    }
+
+    #[test]
     fn instances_keep_the_names_that_they_were_given() {
         let plan = fixtures::swap_plan();
         let mut state = SwapState::default();
@@ -191,7 +222,7 @@ mod tests {
         let (plan, target) = (fixtures::swap_plan(), fixtures::target());
         let mut state = SwapState::default();
         assert_eq!(state.stands(&target, &plan), None, "nothing was touched");
-        state.ask("rename cluster a to b".into(), NOW);
+        state.ask("rename cluster a to b".into(), None, NOW);
         (state.former_as, state.restored_as) = (Some("a".into()), Some("c".into()));
         let half_way = state.stands(&target, &plan).unwrap();
         for words in ["last seen as a", "restored one as c", "rename cluster a to b", "may not answer"] {
@@ -219,7 +250,7 @@ mod tests {
     fn the_next_try_begins_anew_and_remembers_the_names() {
         let mut state = SwapState::default();
         state.name_instances(&fixtures::cluster("staging"), &fixtures::swap_plan());
-        state.ask("x".into(), NOW);
+        state.ask("x".into(), None, NOW);
         state.turn_back("no answer".into(), NOW);
         state.turn_back("another reason".into(), NOW);
         assert_eq!(state.back.as_ref().unwrap().why, "no answer");

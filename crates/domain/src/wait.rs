@@ -9,6 +9,9 @@ pub const LEAST_SECONDS: u64 = 5;
 /// The longest wait for what took as long before: this time it may be over sooner.
 const MOST_SECONDS: u64 = 600;
 
+/// The longest wait for new names, however long they took before: nobody can log in to the target meanwhile.
+const MOST_AWAY_SECONDS: u64 = 60;
+
 /// Looks between the soonest and the latest end that is remembered.
 const LOOKS_WITHIN: u64 = 4;
 
@@ -29,9 +32,12 @@ pub fn seconds(phase: Phase, elapsed_seconds: u64, percent: Option<u8>, expected
             }
         }
         (Phase::Copy, _) => copy_seconds(elapsed_seconds, percent),
+        (Phase::InstanceRename | Phase::ClusterRename, Some(expected)) => {
+            expected_seconds(elapsed_seconds, expected).min(MOST_AWAY_SECONDS)
+        }
         (_, Some(expected)) => expected_seconds(elapsed_seconds, expected),
         (Phase::MasterPassword, None) => change_seconds(elapsed_seconds).max(10),
-        (Phase::Change, None) => change_seconds(elapsed_seconds),
+        (Phase::Change | Phase::InstanceRename | Phase::ClusterRename, None) => change_seconds(elapsed_seconds),
         (Phase::Settling | Phase::Deletion | Phase::Restore | Phase::Instances | Phase::Login, None) => {
             cluster_seconds(elapsed_seconds)
         }
@@ -117,6 +123,17 @@ mod tests {
         assert_eq!(seconds(Phase::Instances, 0, None, expected), 465);
         assert_eq!(looks(Phase::Instances, expected, 430), (1, 35), "an event that is lost costs no more than that");
         assert!(looks(Phase::Instances, expected, 600).0 <= 10 && looks(Phase::Instances, expected, 600).1 <= 60);
+    }
+
+    #[test]
+    fn new_names_are_looked_at_every_minute_at_least() {
+        let expected = Some(Expected { least: 400, most: 460, is_told: true });
+        for phase in [Phase::InstanceRename, Phase::ClusterRename] {
+            assert!((0..900).all(|elapsed| (5..=60).contains(&seconds(phase, elapsed, None, expected))));
+            let usual = Some(Expected { least: 25, most: 30, is_told: false });
+            assert_eq!(looks(phase, usual, 30), (2, 0));
+            assert_eq!(looks(phase, None, 30), (6, 0));
+        }
     }
 
     #[test]

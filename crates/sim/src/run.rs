@@ -293,7 +293,11 @@ impl Simulation<'_> {
         if sacred.iter().any(|(arn, looks)| arn.contains("production") && now.get(arn) != Some(looks)) {
             self.cloud.world().violated(Invariant::NotOurs, "production is not what it was");
         }
-        self.report(verdicts, (0, 0))
+        let counts = {
+            let world = self.cloud.world();
+            (world.calls, world.invocations)
+        };
+        self.report(verdicts, counts)
     }
 
     /// A restore before the one that matters.

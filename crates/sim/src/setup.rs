@@ -170,6 +170,21 @@ impl Setup {
         // Drawn apart, so that what else a seed means stays what it was.
         let mut rng = fastrand::Rng::with_seed(seed ^ 0x0E7E);
         setup.events = [Delivery::Usual, Delivery::Usual, Delivery::Never, Delivery::Messy][rng.usize(0..4)];
+        // What is remembered of a night in which all was quicker or slower.
+        if [Scenario::Happy, Scenario::Swap].contains(&scenario) && rng.u8(0..4) == 0 {
+            let around = |usual_us: u64, rng: &mut fastrand::Rng| (usual_us as f64 * (0.2 + 2.0 * rng.f64())) as u64;
+            let pace = &setup.pace;
+            setup.nights.push(crate::cloud::model::Pace {
+                copy_us: around(pace.copy_us, &mut rng),
+                final_snapshot_us: around(pace.final_snapshot_us, &mut rng),
+                restore_us: around(pace.restore_us, &mut rng),
+                instance_us: around(pace.instance_us, &mut rng),
+                delete_us: around(pace.delete_us, &mut rng),
+                password_us: around(pace.password_us, &mut rng),
+                rename_us: around(pace.rename_us, &mut rng),
+                ..crate::cloud::model::Pace::default()
+            });
+        }
         setup
     }
 

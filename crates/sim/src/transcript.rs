@@ -33,7 +33,9 @@ pub fn in_short(lines: &[Line]) -> Vec<&Line> {
         let state = line.text.rsplit(' ').next().unwrap_or_default();
         line.who == "Step Functions" && (line.text.contains("] WaitFor") || LOOPS.contains(&state))
     };
-    let told: Vec<&Line> = lines.iter().filter(|line| !line.is_detail && !is_loop(line)).collect();
+    let is_registration = |line: &Line| line.who == "wake" && line.text.starts_with("= {\"waits_for\"");
+    let is_told = |line: &&Line| !(line.is_detail || is_loop(line) || is_registration(line));
+    let told: Vec<&Line> = lines.iter().filter(is_told).collect();
     let inside = |position: usize| {
         let same = |other: Option<&&Line>| other.is_some_and(|other| is_wait(other) && other.who == told[position].who);
         is_wait(told[position])

@@ -41,13 +41,15 @@ const SHIPPED: Strategy = Strategy {
 const FIXED: Strategy = Strategy { events: Delivery::Never, nights: 0, ..SHIPPED };
 
 /// The ways that are compared. The first public pipeline waited 30 seconds between two looks at a deletion and 60 at all else.
-pub const STRATEGIES: [Strategy; 7] = [
+pub const STRATEGIES: [Strategy; 9] = [
     SHIPPED,
-    Strategy { name: "the same, swap", scenario: Scenario::Swap, ..SHIPPED },
+    Strategy { name: "swap", scenario: Scenario::Swap, ..SHIPPED },
     Strategy { name: "the first time", nights: 0, ..SHIPPED },
     Strategy { name: "no events", events: Delivery::Never, ..SHIPPED },
     Strategy { name: "no events, the first time", ..FIXED },
     Strategy { name: "every 60 s", polls: Polls::Every(60), ..FIXED },
+    Strategy { name: "swap, no events", scenario: Scenario::Swap, events: Delivery::Never, ..SHIPPED },
+    Strategy { name: "swap, every 60 s", polls: Polls::Every(60), scenario: Scenario::Swap, ..FIXED },
     Strategy { name: "30 and 60 s", polls: Polls::Fixed { deletion: 30, others: 60 }, ..FIXED },
 ];
 
@@ -123,6 +125,7 @@ impl Size {
             instance_us: around(self.instance),
             delete_us: around(self.delete),
             password_us: around(0.7),
+            rename_us: around(0.5),
             ..Pace::default()
         }
     }
@@ -142,34 +145,39 @@ pub fn run(machine: &Machine, size: Size, strategy: Strategy, seed: u64) -> Resu
 fn walked(machine: &Machine, size: Size, strategy: Strategy, seed: u64) -> Result<Taken, String> {
     let report = simulated(machine, size, strategy, seed)?;
     let first = report.verdicts.first().ok_or("there was no execution")?;
+    let seconds = (first.ended_us - first.began_us) / SECOND;
+    let transitions = report.states.get("run-1").map_or(0, Vec::len) as u64;
+    Ok(Taken { seconds, transitions, events: first.events, ..used(&report) })
+}
+
+/// What all executions of a simulation used together.
+pub(crate) fn used(report: &Report) -> Taken {
     let count = |is: &dyn Fn(&str) -> bool| report.log.iter().filter(|(_, name, _)| is(name)).count() as u64;
-    Ok(Taken {
-        seconds: (first.ended_us - first.began_us) / SECOND,
+    Taken {
+        seconds: report.verdicts.iter().map(|verdict| (verdict.ended_us - verdict.began_us) / SECOND).sum(),
         lost: 0,
         downtime: report.downtime_seconds.unwrap_or_default(),
         rds_calls: count(&|name| name.starts_with("rds:")),
         peak_rds_calls: u64::from(report.peak_rds_calls),
         calls: count(&|name| !name.starts_with("database:")),
         invocations: u64::from(report.invocations),
-        transitions: report.states.get("run-1").map_or(0, Vec::len) as u64,
-        events: first.events,
+        transitions: report.states.values().map(Vec::len).sum::<usize>() as u64,
+        events: report.verdicts.iter().map(|verdict| verdict.events).sum(),
         transactions: count(&|name| name == "dynamodb:TransactWriteItems"),
         writes: count(&|name| ["dynamodb:PutItem", "dynamodb:UpdateItem"].contains(&name)),
         reads: count(&|name| ["dynamodb:GetItem", "dynamodb:Query"].contains(&name)),
         function_ms: report.function_us / 1000,
         setup_ms: report.setup_us / 1000,
-    })
+    }
 }
 
-/// The calls to AWS of one draw, by kind: `rds:DescribeDBClusters`.
-fn kinds(machine: &Machine, size: Size, strategy: Strategy, seed: u64) -> Result<BTreeMap<String, u64>, String> {
+/// The calls to AWS of a simulation, by kind: `rds:DescribeDBClusters`.
+pub(crate) fn kinds(report: &Report) -> BTreeMap<String, u64> {
     let mut kinds = BTreeMap::new();
-    for (_, name, _) in simulated(machine, size, strategy, seed)?.log {
-        if !name.starts_with("database:") {
-            *kinds.entry(name).or_default() += 1;
-        }
+    for (_, name, _) in report.log.iter().filter(|(_, name, _)| !name.starts_with("database:")) {
+        *kinds.entry(name.clone()).or_default() += 1;
     }
-    Ok(kinds)
+    kinds
 }
 
 fn simulated(machine: &Machine, size: Size, strategy: Strategy, seed: u64) -> Result<Report, String> {
@@ -193,8 +201,9 @@ pub fn lines(machine: &Machine) -> Result<Vec<String>, String> {
     let mut lines = vec![];
     for size in SIZES {
         for strategy in STRATEGIES {
-            let (taken, kinds) = (median(machine, size, strategy, DRAWS)?, kinds(machine, size, strategy, 0)?);
-            let line = json!({ "size": size.name, "waiting": strategy.name, "taken": taken.figures(), "calls_by_kind": kinds });
+            let taken = median(machine, size, strategy, DRAWS)?.figures();
+            let kinds = kinds(&simulated(machine, size, strategy, 0)?);
+            let line = json!({ "size": size.name, "waiting": strategy.name, "taken": taken, "calls_by_kind": kinds });
             lines.push(line.to_string());
         }
     }
@@ -231,7 +240,28 @@ pub fn median(machine: &Machine, size: Size, strategy: Strategy, draws: u64) -> 
 }
 
 impl Taken {
-    fn figures(&self) -> Value {
+    /// The share of each of so many, of all that adds up.
+    pub(crate) fn each_of(self, many: u64) -> Self {
+        let each = |all: u64| all / many.max(1);
+        Self {
+            seconds: each(self.seconds),
+            lost: each(self.lost),
+            rds_calls: each(self.rds_calls),
+            calls: each(self.calls),
+            invocations: each(self.invocations),
+            transitions: each(self.transitions),
+            events: each(self.events),
+            transactions: each(self.transactions),
+            writes: each(self.writes),
+            reads: each(self.reads),
+            function_ms: each(self.function_ms),
+            setup_ms: each(self.setup_ms),
+            downtime: self.downtime,
+            peak_rds_calls: self.peak_rds_calls,
+        }
+    }
+
+    pub(crate) fn figures(&self) -> Value {
         json!({
             "seconds": self.seconds, "downtime": self.downtime, "lost": self.lost, "rds_calls": self.rds_calls,
             "peak_rds_calls": self.peak_rds_calls, "calls": self.calls,

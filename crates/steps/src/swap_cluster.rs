@@ -9,7 +9,6 @@ use aurora_restore_core::domain::cloud::{Cluster, Instance};
 use aurora_restore_core::domain::decide::swap_cluster::{Decision, Facts, Renames, Seen, decide, failure};
 use aurora_restore_core::domain::failure::{ErrorName, Failure};
 use aurora_restore_core::domain::guards::Refusal;
-use aurora_restore_core::domain::ids::ClusterId;
 use aurora_restore_core::domain::operation::Operation;
 use aurora_restore_core::domain::outcome::StepOutput;
 use aurora_restore_core::domain::plan::{Plan, SwapPlan};
@@ -21,9 +20,6 @@ use aurora_restore_core::domain::{human_duration, timestamp, wait};
 use aurora_restore_core::{Context, StepError};
 use aurora_restore_database::{Checks, DatabaseError, ErrorClass, Verdict};
 use serde_json::{Value, json};
-
-/// Looks in one invocation: after each rename another one, as long as RDS is done at once.
-const LOOKS_AT_MOST: usize = 8;
 
 /// Handles one invocation.
 ///
@@ -62,24 +58,17 @@ async fn work(context: &Context, operation: &mut Operation) -> Result<Answer, St
 }
 
 async fn go_on(context: &Context, operation: &mut Operation, swap: &Swap) -> Result<Answer, StepError> {
-    let mut progress = String::new();
-    for _ in 0..LOOKS_AT_MOST {
-        let seen = observe(context, operation, swap).await?;
-        note(context, operation, swap, &seen).await?;
-        let refusals = guards(context, operation, swap, &seen).await?;
-        match decided(context, operation, swap, &seen, &refusals) {
-            Decision::Wait { seconds, progress } => return Ok(Answer::waiting(seconds, progress)),
-            Decision::Refuse(failure) | Decision::Fail(failure) => return Err(failure.into()),
-            Decision::TurnBack(why) => return turn_back(context, operation, why).await,
-            Decision::TryLogin => return try_login(context, operation, swap).await,
-            Decision::RolledBack => return rolled_back(context, operation, swap).await,
-            Decision::Rename(renames) => {
-                progress = format!("RDS was asked to {renames}");
-                rename(context, operation, &renames).await?;
-            }
-        }
+    let seen = observe(context, operation, swap).await?;
+    note(context, operation, swap, &seen).await?;
+    let refusals = guards(context, operation, swap, &seen).await?;
+    match decided(context, operation, swap, &seen, &refusals) {
+        Decision::Wait(progress) => Ok(waiting(context, operation, progress)),
+        Decision::Refuse(failure) | Decision::Fail(failure) => Err(failure.into()),
+        Decision::TurnBack(why) => turn_back(context, operation, why).await,
+        Decision::TryLogin => try_login(context, operation, swap).await,
+        Decision::RolledBack => rolled_back(context, operation, swap).await,
+        Decision::Rename(renames) => rename(context, operation, &renames).await,
     }
-    Ok(Answer::waiting(wait::change_seconds(0), progress))
 }
 
 fn state(operation: &mut Operation) -> &mut SwapState {
@@ -121,20 +110,26 @@ async fn observe(context: &Context, operation: &Operation, swap: &Swap) -> Resul
         rds.cluster(&swap.names.retired_id),
     )?;
     let mut seen = Seen { target, scratch, retired, ..Seen::default() };
-    let (restored, former) = with_facts(context, operation, swap, &[], |facts| {
-        let id = |cluster: Option<&Cluster>| cluster.map(|cluster| cluster.id.clone());
-        (id(seen.restored(facts)), id(seen.former(facts)))
-    });
-    (seen.restored_instances, seen.former_instances) =
-        tokio::try_join!(instances(context, restored), instances(context, former))?;
+    let (restored, former) =
+        with_facts(context, operation, swap, &[], |facts| (seen.restored(facts).cloned(), seen.former(facts).cloned()));
+    let both: Vec<&str> = restored.iter().chain(&former).map(|cluster| cluster.id.as_str()).collect();
+    if !both.is_empty() {
+        let instances = rds.instances_of_any(&both).await?;
+        let of = |cluster: Option<&Cluster>| -> Vec<Instance> {
+            let is_its = |instance: &&Instance| cluster.is_some_and(|cluster| belongs(instance, cluster, &both));
+            instances.iter().filter(is_its).cloned().collect()
+        };
+        (seen.restored_instances, seen.former_instances) = (of(restored.as_ref()), of(former.as_ref()));
+    }
     Ok(seen)
 }
 
-async fn instances(context: &Context, cluster: Option<String>) -> Result<Vec<Instance>, StepError> {
-    match cluster.map(|id| ClusterId::try_from(id.as_str())) {
-        Some(Ok(id)) => Ok(context.rds.instances_of(&id).await?),
-        // A name that RDS gave and that we do not take: nothing of it is visible, and is waited for.
-        Some(Err(_)) | None => Ok(vec![]),
+/// Whose an instance is, of those asked for. While a cluster's name moves, it may still bear its former one: then the
+/// cluster says it.
+fn belongs(instance: &Instance, cluster: &Cluster, asked: &[&str]) -> bool {
+    match instance.cluster_id.as_deref().filter(|id| asked.contains(id)) {
+        Some(id) => id == cluster.id,
+        None => cluster.members.iter().any(|member| member.id == instance.id),
     }
 }
 
@@ -180,9 +175,11 @@ async fn guards(context: &Context, operation: &Operation, swap: &Swap, seen: &Se
 
 /// Asks for new names. The operation is saved first, as a claim: of two functions at work, the one that read it earlier
 /// ends there, and does not act on what the other has changed.
-async fn rename(context: &Context, operation: &mut Operation, renames: &Renames) -> Result<(), StepError> {
+async fn rename(context: &Context, operation: &mut Operation, renames: &Renames) -> Result<Answer, StepError> {
     let now = context.clock.now();
-    state(operation).ask(renames.to_string(), now);
+    state(operation).ask(renames.to_string(), renames.cluster().cloned(), now);
+    // What the renames before this one took is known, however often these have to be asked for.
+    operation.end_phases(now);
     context.store.save(operation, now).await?;
     let asked = match renames {
         Renames::Cluster(renaming) => rename_cluster(context, operation, renaming).await,
@@ -192,7 +189,21 @@ async fn rename(context: &Context, operation: &mut Operation, renames: &Renames)
         // Refused: there is nothing that would only have to become visible.
         state(operation).asked = None;
     }
-    asked
+    asked?;
+    Ok(waiting(context, operation, format!("RDS was asked to {renames}")))
+}
+
+/// After the renames that were asked for last. Whatever else RDS is at has no length that is worth remembering: a backup,
+/// what was refused, the turn to the way back.
+fn waiting(context: &Context, operation: &Operation, progress: String) -> Answer {
+    let asked = operation.swap.as_ref().and_then(|state| state.asked.as_ref());
+    match asked {
+        Some(asked) => Answer::waiting_for(asked.waiting(progress)),
+        None => {
+            let elapsed_seconds = operation.seconds_in(Step::SwapCluster, context.clock.now());
+            Answer::waiting(wait::change_seconds(elapsed_seconds), progress)
+        }
+    }
 }
 
 async fn rename_cluster(

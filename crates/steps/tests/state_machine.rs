@@ -6,7 +6,7 @@ use aurora_restore_core::domain::failure::ErrorName;
 use aurora_restore_core::domain::outcome::Outcome;
 use aurora_restore_core::domain::request::Replacement;
 use aurora_restore_core::domain::step::Step;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
 const DEFINITION: &str = include_str!("../../../statemachine/restore.asl.json");
@@ -144,7 +144,17 @@ fn a_choice_compares_the_outcome_and_takes_nothing_unknown_for_done() {
             assert_eq!(words, known.iter().map(|word| word.as_str().unwrap()).collect());
             continue;
         }
-        for rule in choice["Choices"].as_array().unwrap() {
+        let rules = choice["Choices"].as_array().unwrap();
+        for (position, rule) in rules.iter().enumerate() {
+            if let Some(all) = rule.get("And") {
+                // Where events may tell the end, their wait comes first; else the one by time.
+                let [outcome, waits_for] = all.as_array().unwrap().as_slice() else { panic!("{name}") };
+                assert_eq!(waits_for, &json!({ "Variable": "$.waits_for[0]", "IsPresent": true }), "{name}");
+                let by_time = &rules[position + 1];
+                assert_eq!(outcome, &json!({ "Variable": "$.outcome", "StringEquals": by_time["StringEquals"] }));
+                assert_eq!(rule["Next"], format!("{}Event", by_time["Next"].as_str().unwrap()), "{name}");
+                continue;
+            }
             assert_eq!(rule["Variable"], "$.outcome", "{name}");
             known.insert(rule["StringEquals"].as_str().unwrap().to_owned());
         }
@@ -209,7 +219,7 @@ fn a_wait_for_an_event_is_a_wait_by_time_too() {
         // The look that follows needs the operation, which the input keeps.
         assert!([timeout, other].iter().all(|rule| rule["ResultPath"] == "$.wait_ended"), "{name}");
     }
-    assert_eq!(found, 2, "deletion and restore");
+    assert_eq!(found, 4, "deletion, restore, swap and retirement");
 }
 
 #[test]

@@ -4,7 +4,8 @@
 //!
 //! A table that cannot be asked (missing, denied) ends a restore before it has touched anything, and not afterwards: the bound
 //! only keeps RDS from throttling, which is repeated anyway, and a target that is gone already is worth more, also when its
-//! operation is started again. From there on each invocation keeps the bound by itself. The next restore says what is wrong. What passes, an outage, is repeated as everywhere.
+//! operation is started again. From there on each invocation keeps the bound by itself. The next restore says what is wrong.
+//! What passes, an outage, is repeated as everywhere.
 
 use super::{AwsError, aws_error};
 use crate::clock::Clock;

@@ -136,11 +136,20 @@ impl Rds {
     /// # Errors
     /// Whatever RDS says.
     pub async fn instances_of(&self, id: &ClusterId) -> Result<Vec<Instance>, AwsError> {
-        let filter = Filter::builder().name("db-cluster-id").values(id.as_str()).build();
+        self.instances_of_any(&[id.as_str()]).await
+    }
+
+    /// All instances of some clusters; each says whose it is.
+    ///
+    /// # Errors
+    /// Whatever RDS says.
+    pub async fn instances_of_any(&self, clusters: &[&str]) -> Result<Vec<Instance>, AwsError> {
+        let values = clusters.iter().map(ToString::to_string).collect();
+        let filter = Filter::builder().name("db-cluster-id").set_values(Some(values)).build();
         let mut pages = self.client.describe_db_instances().filters(filter).into_paginator().items().send();
         let mut instances = Vec::new();
         while let Some(item) = pages.next().await {
-            let item = item.map_err(|error| self.error("rds:DescribeDBInstances", id.as_str(), error))?;
+            let item = item.map_err(|error| self.error("rds:DescribeDBInstances", &clusters.join(", "), error))?;
             instances.push(convert::instance(item));
         }
         Ok(instances)

@@ -27,13 +27,8 @@ pub enum Decision {
     Rename(Renames),
     /// All names are as they should be; only a login proves that it serves.
     TryLogin,
-    /// RDS is at it.
-    Wait {
-        /// Until the next look.
-        seconds: u64,
-        /// For people.
-        progress: String,
-    },
+    /// RDS is at it; for people.
+    Wait(String),
     /// The names have to go back, for this reason.
     TurnBack(String),
     /// They have gone back.
@@ -51,6 +46,16 @@ pub enum Renames {
     Instances(Vec<Renaming>),
     /// Of this cluster.
     Cluster(Renaming),
+}
+
+impl Renames {
+    /// The cluster's, if it is one of a cluster.
+    pub fn cluster(&self) -> Option<&Renaming> {
+        match self {
+            Self::Instances(_) => None,
+            Self::Cluster(renaming) => Some(renaming),
+        }
+    }
 }
 
 impl fmt::Display for Renames {
@@ -127,17 +132,10 @@ pub struct Facts<'a> {
 }
 
 impl Facts<'_> {
-    fn wait(&self, progress: String) -> Decision {
-        // From the last rename on: while names move, the target is away.
-        let asked = self.state.asked.as_ref().map(|asked| &asked.at);
-        let since = SwapState::since(asked, self.now).unwrap_or(self.elapsed_seconds);
-        Decision::Wait { seconds: wait::change_seconds(since), progress }
-    }
-
     /// Renames unless the same was asked for so recently that it may only not be visible.
     fn rename(&self, renames: Renames) -> Decision {
         match self.state.asked_ago(&renames.to_string(), self.now) {
-            Some(ago) if ago < wait::VISIBLE_SECONDS => self.wait(format!("waiting for RDS to {renames}")),
+            Some(ago) if ago < wait::VISIBLE_SECONDS => Decision::Wait(format!("waiting for RDS to {renames}")),
             Some(_) | None => Decision::Rename(renames),
         }
     }
@@ -191,7 +189,7 @@ fn begin(seen: &Seen, facts: &Facts<'_>) -> Decision {
     };
     let Some(restored) = seen.restored(facts) else {
         if facts.is_fresh() {
-            return facts.wait("the restored cluster is not visible yet".into());
+            return Decision::Wait("the restored cluster is not visible yet".into());
         }
         return refuse(ErrorName::ResourceFailed, "the restored cluster is gone: someone deleted it".into());
     };
@@ -209,7 +207,7 @@ fn begin(seen: &Seen, facts: &Facts<'_>) -> Decision {
 fn go_forth(seen: &Seen, facts: &Facts<'_>) -> Decision {
     let Some(restored) = seen.restored(facts) else {
         if facts.is_fresh() {
-            return facts.wait("the restored cluster is not visible under its new name yet".into());
+            return Decision::Wait("the restored cluster is not visible under its new name yet".into());
         }
         return facts.give_up("it is gone: someone deleted it".into());
     };
@@ -229,13 +227,13 @@ fn go_forth(seen: &Seen, facts: &Facts<'_>) -> Decision {
 fn go_on(seen: &Seen, facts: &Facts<'_>, restored: &Cluster) -> Decision {
     let former = seen.former(facts);
     if let Some(progress) = former.and_then(|former| busy(former, &seen.former_instances)) {
-        return facts.wait(progress);
+        return Decision::Wait(progress);
     }
     if let Some(progress) = busy(restored, &seen.restored_instances).filter(|_| !Sabotage::GiveNameAwayEarly.is_on()) {
-        return facts.wait(progress);
+        return Decision::Wait(progress);
     }
     if restored.has_pending_master_password {
-        return facts.wait(format!("the master password of cluster {} is pending", restored.id));
+        return Decision::Wait(format!("the master password of cluster {} is pending", restored.id));
     }
     if let Some(former) = former {
         let away = renamings(former, |name| to_of(&facts.state.former_instances, name));
@@ -257,7 +255,7 @@ fn go_on(seen: &Seen, facts: &Facts<'_>, restored: &Cluster) -> Decision {
         return Decision::TryLogin;
     }
     match &seen.target {
-        Some(other) => facts.wait(format!("the name {target} is taken by a cluster {}", other.resource_id)),
+        Some(other) => Decision::Wait(format!("the name {target} is taken by a cluster {}", other.resource_id)),
         None => facts.rename(cluster_renamed(restored, facts.target)),
     }
 }
@@ -273,7 +271,7 @@ fn go_back(seen: &Seen, facts: &Facts<'_>, why: &str, since: &String) -> Decisio
     }
     let Some(former) = former else {
         if facts.is_fresh() && facts.plan.replaces.is_some() {
-            return facts.wait("the former cluster is not visible under its old name yet".into());
+            return Decision::Wait("the former cluster is not visible under its old name yet".into());
         }
         // There is nothing that the name could be given back to.
         return Decision::Fail(failure(facts, &format!("{why}; there is no former cluster to go back to")).next(next));
@@ -281,16 +279,16 @@ fn go_back(seen: &Seen, facts: &Facts<'_>, why: &str, since: &String) -> Decisio
     // The clusters' own names first: what is wrong with the restored one does not hold up the former.
     if let Some(restored) = restored.filter(|restored| restored.id == target) {
         return match busy(restored, &seen.restored_instances) {
-            Some(progress) => facts.wait(format!("{progress}; the names go back")),
+            Some(progress) => Decision::Wait(format!("{progress}; the names go back")),
             None => facts.rename(cluster_renamed(restored, scratch_id)),
         };
     }
     if let Some(progress) = busy(former, &seen.former_instances) {
-        return facts.wait(format!("{progress}; the names go back"));
+        return Decision::Wait(format!("{progress}; the names go back"));
     }
     if former.id != target {
         return match &seen.target {
-            Some(other) => facts.wait(format!("the name {target} is taken by a cluster {}", other.resource_id)),
+            Some(other) => Decision::Wait(format!("the name {target} is taken by a cluster {}", other.resource_id)),
             None => facts.rename(cluster_renamed(former, facts.target)),
         };
     }
@@ -300,7 +298,7 @@ fn go_back(seen: &Seen, facts: &Facts<'_>, why: &str, since: &String) -> Decisio
 fn instances_back(seen: &Seen, facts: &Facts<'_>, restored: Option<&Cluster>, former: &Cluster) -> Decision {
     if let Some(restored) = restored {
         if let Some(progress) = busy(restored, &seen.restored_instances) {
-            return facts.wait(format!("{progress}; the names go back"));
+            return Decision::Wait(format!("{progress}; the names go back"));
         }
         let planned = &facts.plan.instances;
         let beside = |name: &str| {

@@ -64,7 +64,7 @@ impl World {
 
     /// Carries out what was asked for; the function that asked is killed, or not, right after.
     fn rename(&mut self, renames: &Renames) {
-        self.state.ask(renames.to_string(), self.now);
+        self.state.ask(renames.to_string(), renames.cluster().cloned(), self.now);
         self.now += time::Duration::seconds(30);
         match renames {
             Renames::Instances(all) => all.iter().for_each(|renaming| self.rename_instance(renaming)),
@@ -110,7 +110,7 @@ impl World {
                 }
                 Decision::TurnBack(why) => self.state.turn_back(why, self.now),
                 end @ (Decision::TryLogin
-                | Decision::Wait { .. }
+                | Decision::Wait(_)
                 | Decision::RolledBack
                 | Decision::Refuse(_)
                 | Decision::Fail(_)) => return (told, end),
@@ -129,7 +129,7 @@ impl World {
 }
 
 fn waits_for(decision: Decision, words: &str) -> bool {
-    matches!(&decision, Decision::Wait { progress, .. } if progress.contains(words))
+    matches!(&decision, Decision::Wait(progress) if progress.contains(words))
 }
 
 #[test]
@@ -200,7 +200,7 @@ fn on_the_way_back_the_target_answers_first() {
 fn a_rename_that_is_not_visible_yet_is_not_asked_for_again() {
     let mut world = world();
     let Decision::Rename(renames) = world.next() else { panic!() };
-    world.state.ask(renames.to_string(), world.now);
+    world.state.ask(renames.to_string(), renames.cluster().cloned(), world.now);
     assert!(waits_for(world.next(), "waiting for RDS to rename instances staging-2"));
     world.now += time::Duration::seconds(121);
     assert_eq!(world.next(), Decision::Rename(renames), "it never had its effect");

@@ -117,9 +117,10 @@ fn describe_instances(world: &World, call: &Call) -> Result<Reply, Fault> {
     if call.form.get("Filters.Filter.1.Name") != Some("db-cluster-id") {
         return fault("InvalidParameterValue", "the simulated RDS knows the filter db-cluster-id only");
     }
-    let cluster = need(call, "Filters.Filter.1.Values.Value.1")?;
+    let values = (1..).map_while(|number| call.form.get(&format!("Filters.Filter.1.Values.Value.{number}")));
+    let clusters: Vec<&str> = values.collect();
     let mut instances = world.shown_instances(&call.region);
-    instances.retain(|instance| instance.cluster_id == cluster);
+    instances.retain(|instance| clusters.contains(&instance.cluster_id.as_str()));
     Ok(xml::instances(&instances))
 }
 

@@ -105,6 +105,5 @@ pub(super) fn instance_done(world: &mut World, region: &str, id: &str, serial: u
     if let Some(instance) = found.filter(|instance| instance.status == "renaming") {
         instance.status = "available".into();
         world.note(&format!("instance {id} is available under this name"));
-        world.tell_event(region, "db", id);
     }
 }

@@ -121,7 +121,9 @@ pub(super) fn judge_retirement(world: &mut World, name: &str, cluster: &Cluster,
 /// Whether whoever asks for the target's name finds a cluster that is up.
 fn target_serves(world: &World) -> bool {
     let Some(cluster) = place(world).and_then(|place| place.clusters.get(&world.scene.target_id)) else { return false };
-    let is_dead = cluster.tags.contains_key("aurora-restore:operation") && !world.pace.swapped_answers;
+    // The former one may be an earlier night's.
+    let is_former = world.scene.target_before.as_ref().is_some_and(|before| before.serial == cluster.serial);
+    let is_dead = cluster.tags.contains_key("aurora-restore:operation") && !is_former && !world.pace.swapped_answers;
     is_up(world, cluster) && !is_dead
 }
 

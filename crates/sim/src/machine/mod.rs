@@ -63,12 +63,19 @@ pub enum Timeout {
 /// One of `Choices`.
 #[derive(Debug, Clone)]
 pub struct Branch {
-    /// `Variable`
-    pub variable: String,
-    /// `StringEquals`
-    pub equals: String,
+    /// The rule, or all of `And`.
+    pub rules: Vec<Rule>,
     /// `Next`
     pub next: String,
+}
+
+/// A rule that compares one variable.
+#[derive(Debug, Clone)]
+pub enum Rule {
+    /// `StringEquals`: a top-level field and what it is.
+    Equals(String, String),
+    /// `IsPresent` of the first entry of a top-level list.
+    HasEntry(String),
 }
 
 /// One of `Retry`.
@@ -215,12 +222,17 @@ fn state_of(name: &str, value: &Value) -> Result<State, String> {
             let mut choices = Vec::new();
             for choice in reader.list("Choices")? {
                 let mut branch = Reader::of(format!("a choice of {name}"), &choice)?;
-                let read = Branch {
-                    variable: path(&branch.text("Variable")?)?,
-                    equals: branch.text("StringEquals")?,
-                    next: branch.text("Next")?,
+                let next = branch.text("Next")?;
+                let rules = match branch.take("And") {
+                    None => vec![rule_of(&mut branch)?],
+                    Some(all) => {
+                        let all = all.as_array().filter(|all| !all.is_empty()).cloned();
+                        let all = all.ok_or_else(|| format!("a choice of {name}: And takes rules"))?;
+                        let read = |rule| Reader::of(format!("a choice of {name}"), rule).and_then(whole_rule_of);
+                        all.iter().map(read).collect::<Result<_, _>>()?
+                    }
                 };
-                choices.push(branch.end(read)?);
+                choices.push(branch.end(Branch { rules, next })?);
             }
             let default = reader.take("Default").and_then(|name| name.as_str().map(str::to_owned));
             State::Choice { choices, default }
@@ -234,6 +246,20 @@ fn state_of(name: &str, value: &Value) -> Result<State, String> {
         other => return Err(format!("state {name}: the walker does not know the type {other}")),
     };
     reader.end(state)
+}
+
+fn whole_rule_of(mut reader: Reader<'_>) -> Result<Rule, String> {
+    let rule = rule_of(&mut reader)?;
+    reader.end(rule)
+}
+
+fn rule_of(reader: &mut Reader<'_>) -> Result<Rule, String> {
+    let variable = reader.text("Variable")?;
+    match (variable.strip_suffix("[0]"), reader.take("IsPresent")) {
+        (Some(list), Some(Value::Bool(true))) => Ok(Rule::HasEntry(path(list)?)),
+        (None, None) => Ok(Rule::Equals(path(&variable)?, reader.text("StringEquals")?)),
+        (_, test) => Err(format!("{}: the walker does not know IsPresent {test:?} of {variable}", reader.place)),
+    }
 }
 
 fn task_of(reader: &mut Reader<'_>) -> Result<Task, String> {
@@ -326,7 +352,8 @@ mod tests {
         let shipped = include_str!("../../../../statemachine/restore.asl.json");
         for (from, to, word) in [
             ("\"Type\": \"Succeed\"", "\"Type\": \"Parallel\"", "Parallel"),
-            ("\"StringEquals\": \"done\"", "\"IsPresent\": true", "StringEquals"),
+            ("\"StringEquals\": \"done\"", "\"IsPresent\": true", "IsPresent"),
+            ("\"IsPresent\": true", "\"IsPresent\": false", "IsPresent"),
             ("\"SecondsPath\": \"$.wait_seconds\"", "\"SecondsPath\": \"$.a[0].b\"", "$.a[0].b"),
             ("\"JitterStrategy\": \"FULL\"", "\"JitterStrategy\": \"HALF\"", "HALF"),
             ("\"StartAt\": \"Preflight\"", "\"StartAt\": \"Nowhere\"", "Nowhere"),

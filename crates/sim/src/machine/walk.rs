@@ -1,6 +1,6 @@
 //! One execution's walk through the definition, as Step Functions makes it.
 
-use super::{Catcher, Machine, Retrier, State, Task, Timeout};
+use super::{Catcher, Machine, Retrier, Rule, State, Task, Timeout};
 use crate::time::{SECOND, Time};
 use serde_json::{Map, Value, json};
 use std::future::{Future, poll_fn};
@@ -128,9 +128,11 @@ async fn states(machine: &Machine, host: &impl Host, execution: &Execution, even
                 name.clone_from(next);
             }
             State::Choice { choices, default } => {
-                let chosen = choices
-                    .iter()
-                    .find(|choice| field(&choice.variable).and_then(Value::as_str) == Some(choice.equals.as_str()));
+                let holds = |rule: &Rule| match rule {
+                    Rule::Equals(variable, text) => field(variable).and_then(Value::as_str) == Some(text),
+                    Rule::HasEntry(list) => field(list).and_then(|list| list.get(0)).is_some(),
+                };
+                let chosen = choices.iter().find(|choice| choice.rules.iter().all(holds));
                 match chosen.map(|choice| &choice.next).or(default.as_ref()) {
                     Some(next) => name.clone_from(next),
                     None => return Ended::Broken(format!("{name}: no choice matches")),
