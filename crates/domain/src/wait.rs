@@ -2,6 +2,7 @@
 //! finds it; too short makes calls that tell nothing new.
 
 use crate::phase::{Expected, Phase};
+use std::ops::RangeInclusive;
 
 /// The least wait: an RDS call a few seconds after the last one tells nothing new.
 pub const LEAST_SECONDS: u64 = 5;
@@ -9,8 +10,8 @@ pub const LEAST_SECONDS: u64 = 5;
 /// The longest wait for what took as long before: this time it may be over sooner.
 const MOST_SECONDS: u64 = 600;
 
-/// The longest wait for new names, however long they took before: nobody can log in to the target meanwhile.
-const MOST_AWAY_SECONDS: u64 = 60;
+/// The least and the longest wait for new names: nobody can log in to the target meanwhile.
+const AWAY_SECONDS: RangeInclusive<u64> = 3..=60;
 
 /// Looks between the soonest and the latest end that is remembered.
 const LOOKS_WITHIN: u64 = 4;
@@ -32,9 +33,7 @@ pub fn seconds(phase: Phase, elapsed_seconds: u64, percent: Option<u8>, expected
             }
         }
         (Phase::Copy, _) => copy_seconds(elapsed_seconds, percent),
-        (Phase::InstanceRename | Phase::ClusterRename, Some(expected)) => {
-            expected_seconds(elapsed_seconds, expected).min(MOST_AWAY_SECONDS)
-        }
+        (Phase::InstanceRename | Phase::ClusterRename, Some(expected)) => names_seconds(elapsed_seconds, expected),
         (_, Some(expected)) => expected_seconds(elapsed_seconds, expected),
         (Phase::MasterPassword, None) => change_seconds(elapsed_seconds).max(10),
         (Phase::Change | Phase::InstanceRename | Phase::ClusterRename, None) => change_seconds(elapsed_seconds),
@@ -57,6 +56,15 @@ fn expected_seconds(elapsed_seconds: u64, Expected { least, most, is_told }: Exp
     }
 }
 
+/// The same for new names, also where events tell their end: those are under way longer than the next look.
+fn names_seconds(elapsed_seconds: u64, Expected { least, most, .. }: Expected) -> u64 {
+    let usual = match elapsed_seconds.checked_sub(most) {
+        None => least.saturating_sub(elapsed_seconds),
+        Some(late) => late / 3,
+    };
+    usual.clamp(*AWAY_SECONDS.start(), *AWAY_SECONDS.end())
+}
+
 /// Seconds until a copy is looked at again. With a known percentage most of what is left at the least, at the speed so far:
 /// `99` may be anything up to 100, so the last percent is looked at in small parts of what went before. Without one the
 /// wait grows with the time already spent. Never more than a third of that time, in case it becomes quicker.
@@ -66,7 +74,7 @@ fn copy_seconds(elapsed_seconds: u64, percent: Option<u8>) -> u64 {
             let percent = u64::from(percent);
             let at_least = elapsed_seconds * (99 - percent) / (percent + 1);
             let at_most = (elapsed_seconds / 3).max(15);
-            (at_least * 4 / 5).max((elapsed_seconds / 800).min(30)).clamp(LEAST_SECONDS, at_most)
+            (at_least * 4 / 5).max((elapsed_seconds / 2400).min(10)).clamp(LEAST_SECONDS, at_most)
         }
         _ => (elapsed_seconds / 10).clamp(15, 300),
     }
@@ -129,9 +137,13 @@ mod tests {
     fn new_names_are_looked_at_every_minute_at_least() {
         let expected = Some(Expected { least: 400, most: 460, is_told: true });
         for phase in [Phase::InstanceRename, Phase::ClusterRename] {
-            assert!((0..900).all(|elapsed| (5..=60).contains(&seconds(phase, elapsed, None, expected))));
-            let usual = Some(Expected { least: 25, most: 30, is_told: false });
-            assert_eq!(looks(phase, usual, 30), (2, 0));
+            assert!((0..900).all(|elapsed| (3..=60).contains(&seconds(phase, elapsed, None, expected))));
+            for is_told in [false, true] {
+                let usual = Some(Expected { least: 25, most: 33, is_told });
+                assert_eq!(looks(phase, usual, 25), (1, 0));
+                assert_eq!(looks(phase, usual, 30), (3, 1), "every three seconds from the soonest end on");
+                assert_eq!(looks(phase, usual, 40), (6, 0));
+            }
             assert_eq!(looks(phase, None, 30), (6, 0));
         }
     }
@@ -161,12 +173,12 @@ mod tests {
         assert_eq!(copy_seconds(600, Some(90)), 47, "most of nine percent");
         assert_eq!(copy_seconds(600, Some(99)), 5);
         assert_eq!(copy_seconds(36_000, Some(10)), 12_000);
-        assert_eq!(copy_seconds(86_400, Some(99)), 30);
+        assert_eq!(copy_seconds(86_400, Some(99)), 10, "the last percent is a quarter of an hour here");
     }
 
     #[test]
     fn looks_at_a_copy_that_goes_on_evenly() {
-        for (hours, most_looks, most_lost) in [(0.1, 16, 6), (0.5, 26, 6), (3.0, 40, 15), (25.0, 80, 32)] {
+        for (hours, most_looks, most_lost) in [(0.1, 16, 6), (0.5, 26, 6), (3.0, 40, 6), (25.0, 135, 11)] {
             let takes = (hours * 3600.0) as u64;
             let (mut elapsed, mut looks) = (0, 0);
             while elapsed < takes {

@@ -239,7 +239,7 @@ impl Host for Driver<'_, '_> {
         self.sim.cloud.world().new_token()
     }
 
-    fn answered<'h>(&'h self, token: &'h str, until_us: u64) -> Pin<Box<dyn Future<Output = bool> + 'h>> {
+    fn answered<'h>(&'h self, token: Option<&'h str>, until_us: u64) -> Pin<Box<dyn Future<Output = bool> + 'h>> {
         Box::pin(async move {
             loop {
                 self.deliver_events();
@@ -251,7 +251,11 @@ impl Host for Driver<'_, '_> {
                 };
                 let end = poll_fn(|context| {
                     let is_late = self.time().now_us() >= until_us;
-                    match self.sim.cloud.world().end_of_token(token, is_late) {
+                    let end = match token {
+                        Some(token) => self.sim.cloud.world().end_of_token(token, is_late),
+                        None => is_late.then_some(false),
+                    };
+                    match end {
                         None => Pin::new(&mut pause).poll(context).map(|()| None),
                         end => Poll::Ready(end),
                     }

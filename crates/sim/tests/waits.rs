@@ -30,12 +30,11 @@ fn what_a_restore_loses_and_uses_is_bounded() {
 #[test]
 fn a_swap_is_bounded_too() {
     let (ours, each_minute) = (taken(1, "swap"), taken(1, "swap, every 60 s"));
-    // Of these five draws; of the benchmark's twenty the median is above it, as docs/performance.md says.
     assert!(ours.lost <= 20 && ours.lost * 4 <= each_minute.lost, "{ours:?} {each_minute:?}");
     assert!(ours.calls <= each_minute.calls && ours.rds_calls <= each_minute.rds_calls, "{ours:?} {each_minute:?}");
-    assert!(ours.rds_calls <= 140 && ours.calls <= 340 && ours.transitions <= 95, "{ours:?}");
+    assert!(ours.rds_calls <= 130 && ours.calls <= 340 && ours.transitions <= 110, "{ours:?}");
     // Four renames of half a minute, and what is lost between them.
-    assert!(ours.downtime <= 150, "{ours:?}");
+    assert!(ours.downtime <= 145, "{ours:?}");
 }
 
 #[test]

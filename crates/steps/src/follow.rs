@@ -112,7 +112,7 @@ pub(crate) async fn conclude(
         Ok(answer) => {
             let now = context.clock.now();
             let most_seconds = context.config.max_wait_seconds.unwrap_or(u64::MAX);
-            let wait_seconds = wait_seconds(&mut operation, &answer, most_seconds, now);
+            let (wait_seconds, waits_for) = wait(&mut operation, &answer, most_seconds, now);
             operation.end_step(step, answer.outcome, now);
             // Notify's own success does not undo the failure that it told.
             if step != Step::Notify {
@@ -131,7 +131,7 @@ pub(crate) async fn conclude(
                 outcome: answer.outcome,
                 wait_seconds,
                 progress: answer.progress,
-                waits_for: answer.waiting.map(|waiting| waiting.waits_for).unwrap_or_default(),
+                waits_for,
                 replacement,
                 detail: answer.detail,
             })
@@ -154,18 +154,21 @@ pub(crate) async fn conclude(
     }
 }
 
-/// How long until the next look; notes what is waited for.
-fn wait_seconds(operation: &mut Operation, answer: &Answer, most_seconds: u64, now: Instant) -> Option<u64> {
+/// How long until the next look, and whose events may end that sooner; notes what is waited for.
+fn wait(operation: &mut Operation, answer: &Answer, most_seconds: u64, now: Instant) -> (Option<u64>, Vec<String>) {
     let at_most = |seconds: u64| seconds.min(most_seconds).max(1);
     let Some(waiting) = &answer.waiting else {
         operation.end_phases(now);
-        return answer.wait_seconds.map(at_most);
+        return (answer.wait_seconds.map(at_most), vec![]);
     };
     let elapsed_seconds = operation.note_phase(waiting.phase, now);
     let expected = operation.expected(waiting.phase);
-    let seconds = at_most(wait::seconds(waiting.phase, elapsed_seconds, waiting.percent, expected));
+    let usual = wait::seconds(waiting.phase, elapsed_seconds, waiting.percent, expected);
+    let seconds = at_most(usual);
     operation.note_wait(waiting.phase, seconds, now);
-    Some(seconds)
+    // No event ends a wait in its first seconds: of one that is no longer, nobody need keep the token.
+    let may_be_ended = usual > wait::LEAST_SECONDS;
+    (Some(seconds), if may_be_ended { waiting.waits_for.clone() } else { vec![] })
 }
 
 /// The error, with what is left behind where it does not say so itself.

@@ -104,11 +104,9 @@ fn with_facts<T>(
 
 async fn observe(context: &Context, operation: &Operation, swap: &Swap) -> Result<Seen, StepError> {
     let rds = &context.rds;
-    let (target, scratch, retired) = tokio::try_join!(
-        rds.cluster(&swap.request.target_cluster_id),
-        rds.cluster(&swap.names.scratch_id),
-        rds.cluster(&swap.names.retired_id),
-    )?;
+    let ids = [&swap.request.target_cluster_id, &swap.names.scratch_id, &swap.names.retired_id];
+    let clusters = rds.clusters(&ids).await?;
+    let [target, scratch, retired] = ids.map(|id| clusters.iter().find(|cluster| cluster.id == id.as_str()).cloned());
     let mut seen = Seen { target, scratch, retired, ..Seen::default() };
     let (restored, former) =
         with_facts(context, operation, swap, &[], |facts| (seen.restored(facts).cloned(), seen.former(facts).cloned()));

@@ -62,6 +62,11 @@ fn found<T>(answer: Result<T, AwsError>, not_found: &str) -> Result<Option<T>, A
     }
 }
 
+fn of_clusters(ids: &[&str]) -> Filter {
+    let values = ids.iter().map(ToString::to_string).collect();
+    Filter::builder().name("db-cluster-id").set_values(Some(values)).build()
+}
+
 impl Rds {
     /// RDS of `region`, with the other settings of `config`.
     pub fn new(config: &SdkConfig, region: &str) -> Self {
@@ -131,6 +136,33 @@ impl Rds {
         Ok(clusters.unwrap_or_default().into_iter().next().map(convert::cluster))
     }
 
+    /// Those of some clusters that there are, in one call; each says its name.
+    ///
+    /// # Errors
+    /// Whatever RDS says but `DBClusterNotFoundFault`: a filter should leave out what there is not, but where it is said to
+    /// be an error, none may pass for missing because another is. Then each is asked for by itself.
+    pub async fn clusters(&self, ids: &[&ClusterId]) -> Result<Vec<Cluster>, AwsError> {
+        let names: Vec<&str> = ids.iter().map(|id| id.as_str()).collect();
+        let mut pages = self.client.describe_db_clusters().filters(of_clusters(&names)).into_paginator().items().send();
+        let mut clusters = Vec::new();
+        while let Some(item) = pages.next().await {
+            let item = item.map_err(|error| self.error("rds:DescribeDBClusters", &names.join(", "), error));
+            match found(item, "DBClusterNotFoundFault")? {
+                Some(item) => clusters.push(convert::cluster(item)),
+                None => return self.clusters_one_by_one(ids).await,
+            }
+        }
+        Ok(clusters)
+    }
+
+    async fn clusters_one_by_one(&self, ids: &[&ClusterId]) -> Result<Vec<Cluster>, AwsError> {
+        let mut clusters = Vec::new();
+        for id in ids {
+            clusters.extend(self.cluster(id).await?);
+        }
+        Ok(clusters)
+    }
+
     /// All instances of a cluster.
     ///
     /// # Errors
@@ -144,9 +176,8 @@ impl Rds {
     /// # Errors
     /// Whatever RDS says.
     pub async fn instances_of_any(&self, clusters: &[&str]) -> Result<Vec<Instance>, AwsError> {
-        let values = clusters.iter().map(ToString::to_string).collect();
-        let filter = Filter::builder().name("db-cluster-id").set_values(Some(values)).build();
-        let mut pages = self.client.describe_db_instances().filters(filter).into_paginator().items().send();
+        let mut pages =
+            self.client.describe_db_instances().filters(of_clusters(clusters)).into_paginator().items().send();
         let mut instances = Vec::new();
         while let Some(item) = pages.next().await {
             let item = item.map_err(|error| self.error("rds:DescribeDBInstances", &clusters.join(", "), error))?;

@@ -64,6 +64,29 @@ async fn an_empty_pending_element_is_no_pending_change() {
 }
 
 #[tokio::test]
+async fn several_clusters_are_one_call() {
+    let wire = Wire::new([(200, CLUSTER)]);
+    let ids = ["staging", "staging-new-1"].map(|id| ClusterId::try_from(id).unwrap());
+    let clusters = rds(&wire).clusters(&ids.each_ref()).await.unwrap();
+    assert_eq!(clusters.iter().map(|cluster| cluster.id.as_str()).collect::<Vec<_>>(), ["staging"]);
+    let [asked] = wire.asked().try_into().unwrap();
+    for value in ["Name=db-cluster-id", "Value.1=staging&", "Value.2=staging-new-1"] {
+        assert!(asked.contains(value), "{asked}");
+    }
+}
+
+#[tokio::test]
+async fn no_cluster_passes_for_missing_because_another_is() {
+    let gone = error("DBClusterNotFoundFault", "DBCluster staging-new-1 not found.");
+    let wire = Wire::new([(404, &gone), (404, &gone), (200, CLUSTER)]);
+    let ids = ["staging-new-1", "staging"].map(|id| ClusterId::try_from(id).unwrap());
+    let clusters = rds(&wire).clusters(&ids.each_ref()).await.unwrap();
+    assert_eq!((clusters.len(), wire.asked().len()), (1, 3));
+    let failed = rds(&Wire::new([(400, &error("Throttling", "said so"))])).clusters(&ids.each_ref()).await;
+    assert_eq!(failed.unwrap_err().name, ErrorName::Throttled);
+}
+
+#[tokio::test]
 async fn only_not_found_is_nothing() {
     let gone = error("DBClusterNotFoundFault", "DBCluster staging not found.");
     assert_eq!(rds(&Wire::new([(404, &gone)])).cluster(&staging()).await.unwrap(), None);

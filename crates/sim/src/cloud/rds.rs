@@ -96,13 +96,24 @@ fn snapshots_limit(world: &World) -> usize {
 }
 
 fn describe_clusters(world: &World, call: &Call) -> Result<Reply, Fault> {
-    let id = need(call, "DBClusterIdentifier")?;
+    let Some(id) = call.form.get("DBClusterIdentifier") else {
+        let ids = filtered_by_cluster(call)?;
+        let clusters: Vec<Cluster> = ids.iter().filter_map(|id| world.shown_cluster(&call.region, id)).collect();
+        return Ok(xml::clusters(&clusters, world));
+    };
     match world.shown_cluster(&call.region, id) {
-        Some(cluster) => Ok(xml::clusters(&cluster, world)),
+        Some(cluster) => Ok(xml::clusters(&[cluster], world)),
         None => {
             Err(Fault { status: 404, code: "DBClusterNotFoundFault", message: format!("DBCluster {id} not found.") })
         }
     }
+}
+
+fn filtered_by_cluster(call: &Call) -> Result<Vec<&str>, Fault> {
+    if call.form.get("Filters.Filter.1.Name") != Some("db-cluster-id") {
+        return fault("InvalidParameterValue", "the simulated RDS knows the filter db-cluster-id only");
+    }
+    Ok((1..).map_while(|number| call.form.get(&format!("Filters.Filter.1.Values.Value.{number}"))).collect())
 }
 
 fn describe_instances(world: &World, call: &Call) -> Result<Reply, Fault> {
@@ -114,11 +125,7 @@ fn describe_instances(world: &World, call: &Call) -> Result<Reply, Fault> {
             }
         };
     }
-    if call.form.get("Filters.Filter.1.Name") != Some("db-cluster-id") {
-        return fault("InvalidParameterValue", "the simulated RDS knows the filter db-cluster-id only");
-    }
-    let values = (1..).map_while(|number| call.form.get(&format!("Filters.Filter.1.Values.Value.{number}")));
-    let clusters: Vec<&str> = values.collect();
+    let clusters = filtered_by_cluster(call)?;
     let mut instances = world.shown_instances(&call.region);
     instances.retain(|instance| clusters.contains(&instance.cluster_id.as_str()));
     Ok(xml::instances(&instances))

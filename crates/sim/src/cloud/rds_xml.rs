@@ -72,10 +72,14 @@ pub(super) fn cluster(cluster: &Cluster, world: &World) -> Reply {
 }
 
 /// The answer of `DescribeDBClusters`.
-pub(super) fn clusters(cluster: &Cluster, world: &World) -> Reply {
+pub(super) fn clusters(clusters: &[Cluster], world: &World) -> Reply {
     let mut xml = Xml::default();
-    xml.wrap("DBClusters", |xml| write_cluster(xml, cluster, world));
-    Reply::new(xml.0, brief_of(cluster))
+    xml.wrap("DBClusters", |xml| clusters.iter().for_each(|cluster| write_cluster(xml, cluster, world)));
+    let told: Vec<String> = match clusters {
+        [cluster] => vec![brief_of(cluster)],
+        _ => clusters.iter().map(|cluster| format!("{} {}", cluster.id, brief_of(cluster))).collect(),
+    };
+    Reply::new(xml.0, if told.is_empty() { "none".to_owned() } else { told.join("; ") })
 }
 
 fn write_instance(xml: &mut Xml, instance: &Instance) {

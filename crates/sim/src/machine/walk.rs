@@ -63,8 +63,9 @@ pub trait Host {
     fn takes_events(&self) -> bool;
     /// A token for a task that waits for one.
     fn task_token(&self) -> String;
-    /// Waits until somebody answers with the token, or this moment; answers whether somebody did.
-    fn answered<'h>(&'h self, token: &'h str, until_us: u64) -> Pin<Box<dyn Future<Output = bool> + 'h>>;
+    /// Waits until somebody answers with the token, if there is one, or this moment; answers whether somebody did. Events
+    /// are delivered meanwhile.
+    fn answered<'h>(&'h self, token: Option<&'h str>, until_us: u64) -> Pin<Box<dyn Future<Output = bool> + 'h>>;
     /// Whether a person has stopped the execution.
     fn is_stopped(&self) -> bool;
     /// The time.
@@ -124,7 +125,11 @@ async fn states(machine: &Machine, host: &impl Host, execution: &Execution, even
                 };
                 let wait_us = host.wait_us(&name, seconds);
                 host.told(&name, &format!("{} s", wait_us / SECOND));
-                host.time().sleep_us(wait_us).await;
+                if host.takes_events() {
+                    host.answered(None, host.time().now_us() + wait_us).await;
+                } else {
+                    host.time().sleep_us(wait_us).await;
+                }
                 name.clone_from(next);
             }
             State::Choice { choices, default } => {
@@ -228,7 +233,7 @@ async fn wait_for_token(
     if let Err(error) = in_time(task, host, payload, until_us).await {
         return Ok(Err(error));
     }
-    let is_answered = host.answered(&token, until_us).await;
+    let is_answered = host.answered(Some(&token), until_us).await;
     Ok(if is_answered { Ok(json!({})) } else { timed_out })
 }
 
