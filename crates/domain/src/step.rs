@@ -70,10 +70,9 @@ impl Step {
         match self {
             Step::Preflight => 12,
             Step::DeleteCluster | Step::RetireCluster => 8,
-            // Three names, their instances, and a rename.
-            Step::SwapCluster => 5,
             Step::RestoreCluster => 7,
-            Step::CopySnapshot | Step::CheckRestore | Step::ArchiveSnapshot => 3,
+            // Of a swap: three names, their instances, and a rename.
+            Step::SwapCluster | Step::CopySnapshot | Step::CheckRestore | Step::ArchiveSnapshot => 3,
             Step::CheckCopy => 1,
             Step::SetupDbUsers | Step::VerifyRestore | Step::Notify => 0,
         }

@@ -2,16 +2,18 @@
 //! finds it; too short makes calls that tell nothing new.
 
 use crate::phase::{Expected, Phase};
-use std::ops::RangeInclusive;
 
-/// The least wait: an RDS call a few seconds after the last one tells nothing new.
+/// The least wait for all but new names: an RDS call a few seconds after the last one tells nothing new.
 pub const LEAST_SECONDS: u64 = 5;
 
 /// The longest wait for what took as long before: this time it may be over sooner.
 const MOST_SECONDS: u64 = 600;
 
-/// The least and the longest wait for new names: nobody can log in to the target meanwhile.
-const AWAY_SECONDS: RangeInclusive<u64> = 3..=60;
+/// The least wait for new names, once they may be there: the target is away meanwhile.
+const LEAST_AWAY_SECONDS: u64 = 2;
+
+/// The longest, however long they took before.
+const MOST_AWAY_SECONDS: u64 = 60;
 
 /// Looks between the soonest and the latest end that is remembered.
 const LOOKS_WITHIN: u64 = 4;
@@ -19,6 +21,12 @@ const LOOKS_WITHIN: u64 = 4;
 /// How long something that was just made may be invisible to a describe: RDS answers from what it knew seconds ago.
 /// Generous, since the alternative is to fail a restore whose cluster is about to show up.
 pub const VISIBLE_SECONDS: u64 = 120;
+
+/// Whether an event may end a wait of so many seconds: not in its first five, in which a describe may still show the world
+/// before our own call (`wake` holds it back). Of a shorter one nobody need keep the token.
+pub fn may_be_ended(seconds: u64) -> bool {
+    seconds > LEAST_SECONDS
+}
 
 /// Seconds until `phase` is looked at again, which has been under way for `elapsed_seconds`: by how far RDS says it is, by
 /// how long it took before, or by its usual shape.
@@ -33,7 +41,11 @@ pub fn seconds(phase: Phase, elapsed_seconds: u64, percent: Option<u8>, expected
             }
         }
         (Phase::Copy, _) => copy_seconds(elapsed_seconds, percent),
-        (Phase::InstanceRename | Phase::ClusterRename, Some(expected)) => names_seconds(elapsed_seconds, expected),
+        // These are over within a minute: looks that are seconds apart cost few calls, and come before most events.
+        (Phase::MasterPassword, Some(Expected { least, .. })) => closely(elapsed_seconds, least, LEAST_SECONDS),
+        (Phase::InstanceRename | Phase::ClusterRename, Some(Expected { least, .. })) => {
+            closely(elapsed_seconds, least, LEAST_AWAY_SECONDS)
+        }
         (_, Some(expected)) => expected_seconds(elapsed_seconds, expected),
         (Phase::MasterPassword, None) => change_seconds(elapsed_seconds).max(10),
         (Phase::Change | Phase::InstanceRename | Phase::ClusterRename, None) => change_seconds(elapsed_seconds),
@@ -56,13 +68,14 @@ fn expected_seconds(elapsed_seconds: u64, Expected { least, most, is_told }: Exp
     }
 }
 
-/// The same for new names, also where events tell their end: those are under way longer than the next look.
-fn names_seconds(elapsed_seconds: u64, Expected { least, most, .. }: Expected) -> u64 {
-    let usual = match elapsed_seconds.checked_sub(most) {
-        None => least.saturating_sub(elapsed_seconds),
-        Some(late) => late / 3,
+/// Until just when it was over at the soonest; from then on every `at_least` seconds, or in proportion to how much later it
+/// is. The same where events tell the end: those are under way longer.
+fn closely(elapsed_seconds: u64, least: u64, at_least: u64) -> u64 {
+    let usual = match elapsed_seconds.checked_sub(least) {
+        None => least - elapsed_seconds,
+        Some(since) => since / 10,
     };
-    usual.clamp(*AWAY_SECONDS.start(), *AWAY_SECONDS.end())
+    usual.clamp(at_least, MOST_AWAY_SECONDS)
 }
 
 /// Seconds until a copy is looked at again. With a known percentage most of what is left at the least, at the speed so far:
@@ -134,18 +147,23 @@ mod tests {
     }
 
     #[test]
-    fn new_names_are_looked_at_every_minute_at_least() {
-        let expected = Some(Expected { least: 400, most: 460, is_told: true });
-        for phase in [Phase::InstanceRename, Phase::ClusterRename] {
-            assert!((0..900).all(|elapsed| (3..=60).contains(&seconds(phase, elapsed, None, expected))));
+    fn what_is_over_within_a_minute_is_looked_at_closely_from_its_soonest_end_on() {
+        for (phase, apart) in [(Phase::InstanceRename, 2), (Phase::ClusterRename, 2), (Phase::MasterPassword, 5)] {
+            let wide = Some(Expected { least: 400, most: 460, is_told: true });
+            assert!((0..9000).all(|elapsed| (apart..=60).contains(&seconds(phase, elapsed, None, wide))));
             for is_told in [false, true] {
                 let usual = Some(Expected { least: 25, most: 33, is_told });
                 assert_eq!(looks(phase, usual, 25), (1, 0));
-                assert_eq!(looks(phase, usual, 30), (3, 1), "every three seconds from the soonest end on");
-                assert_eq!(looks(phase, usual, 40), (6, 0));
+                assert_eq!(looks(phase, usual, 25 + 2 * apart), (3, 0));
+                assert_eq!(looks(phase, usual, 26 + 2 * apart), (4, apart - 1));
             }
-            assert_eq!(looks(phase, None, 30), (6, 0));
+            let (looks, lost) = looks(phase, Some(Expected { least: 25, most: 1800, is_told: true }), 1800);
+            assert!(
+                looks <= 75 && lost <= 60,
+                "{looks} looks, {lost} s lost: what varies so much is looked at less often"
+            );
         }
+        assert_eq!(looks(Phase::ClusterRename, None, 30), (6, 0));
     }
 
     #[test]

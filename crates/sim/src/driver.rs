@@ -12,7 +12,7 @@ use aurora_restore_core::domain::step::Step;
 use aurora_restore_core::{Context, StepError};
 use aurora_restore_steps as steps;
 use serde_json::{Value, json};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -28,6 +28,8 @@ pub(crate) struct Driver<'s, 'm> {
     pub(crate) operation_id: String,
     /// Its functions' own, where those of different executions run side by side; else the simulation's.
     pub(crate) context: Option<Arc<Context>>,
+    /// When its last invocation began.
+    pub(crate) looked_us: Cell<u64>,
 }
 
 /// The function that the machine's substitution names.
@@ -186,8 +188,8 @@ impl Host for Driver<'_, '_> {
             Polls::Fixed { deletion, .. } if state.starts_with("WaitForDeletion") => deletion,
             Polls::Fixed { others, .. } => others,
             Polls::Knowing => {
-                let next = self.sim.cloud.world().next_due_us();
-                return next.map_or(asked * SECOND, |at_us| at_us.saturating_sub(self.sim.cloud.time.now_us()) + 1000);
+                let next = self.sim.cloud.world().next_news_us(self.looked_us.get());
+                return next.map_or(asked * SECOND, |in_us| in_us + 1000);
             }
         };
         seconds * SECOND
@@ -198,6 +200,7 @@ impl Host for Driver<'_, '_> {
             let Some(function) = function_of(function) else {
                 return Err(("Lambda.ResourceNotFoundException".into(), format!("there is no function {function}")));
             };
+            self.looked_us.set(self.time().now_us());
             let (number, fault) = {
                 let mut world = self.sim.cloud.world();
                 world.invocations += 1;

@@ -1,6 +1,6 @@
 //! One simulation from its begin to its report.
 
-use crate::cloud::model::Pace;
+use crate::cloud::model::{Item, Pace};
 use crate::cloud::{Cloud, World};
 use crate::driver::Driver;
 use crate::faults::{Applied, Plan};
@@ -13,9 +13,11 @@ use crate::transcript::Line;
 use aurora_restore_core::Context;
 #[cfg(feature = "sabotage")]
 use aurora_restore_core::domain::sabotage::Sabotage;
+use aurora_restore_domain::phase::Phase;
+use aurora_restore_domain::{parse_timestamp, seconds_between};
 use serde_json::{Value, json};
 use std::any::Any;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -57,6 +59,8 @@ pub struct Report {
     pub setup_us: u64,
     /// How long the first execution's target was away, as its operation tells.
     pub downtime_seconds: Option<u64>,
+    /// How long the first execution's operation remembers that each phase of RDS took, in seconds.
+    pub phase_seconds: BTreeMap<Phase, u64>,
     /// Copies that were in progress at once, at the most.
     pub most_copies: usize,
 }
@@ -80,6 +84,7 @@ impl Report {
             function_us: 0,
             setup_us: 0,
             downtime_seconds: None,
+            phase_seconds: BTreeMap::new(),
             most_copies: 0,
         }
     }
@@ -431,6 +436,7 @@ impl Simulation<'_> {
             name: name.to_owned(),
             operation_id: operation_id.to_owned(),
             context: if self.setup.crowd > 0 { own() } else { None },
+            looked_us: Cell::new(0),
         };
         let (ended, events) = walk(self.machine, &driver, &execution).await;
         let ended_us = self.cloud.time.now_us();
@@ -467,14 +473,30 @@ impl Simulation<'_> {
             function_us: world.function_us,
             setup_us: world.setup_us,
             downtime_seconds: told_downtime(&world),
+            phase_seconds: told_phases(&world),
             most_copies: world.most_copies,
         }
     }
 }
 
 fn told_downtime(world: &World) -> Option<u64> {
-    let item = world.tables.get(scenario::STATE)?.items.get(&("run-1".to_owned(), String::new()))?;
-    item.get("downtime_seconds")?.get("N")?.as_str()?.parse().ok()
+    first_item(world)?.get("downtime_seconds")?.get("N")?.as_str()?.parse().ok()
+}
+
+fn told_phases(world: &World) -> BTreeMap<Phase, u64> {
+    // Maps of an item stay text: `cloud::lean`.
+    let text = first_item(world).and_then(|item| item.get("phases")?.get("M")?.as_str());
+    let phases: Option<Item> = text.and_then(|text| serde_json::from_str(text).ok());
+    let took = |phase: &Value| {
+        let at = |name: &str| parse_timestamp(phase.get("M")?.get(name)?.get("S")?.as_str()?);
+        Some(seconds_between(at("began_at")?, at("ended_at")?))
+    };
+    let of = |(name, phase): (String, Value)| Some((serde_json::from_value(json!(name)).ok()?, took(&phase)?));
+    phases.into_iter().flatten().filter_map(of).collect()
+}
+
+fn first_item(world: &World) -> Option<&Item> {
+    world.tables.get(scenario::STATE)?.items.get(&("run-1".to_owned(), String::new()))
 }
 
 fn arn_of(name: &str) -> String {

@@ -134,12 +134,18 @@ impl Size {
 /// Runs one draw of a size with a strategy.
 ///
 /// # Errors
-/// When the restore does not succeed.
+/// When the restore does not succeed, or one that looks at the very moment is no sooner done: then "lost" would say nothing.
 pub fn run(machine: &Machine, size: Size, strategy: Strategy, seed: u64) -> Result<Taken, String> {
     let taken = walked(machine, size, strategy, seed)?;
     let knowing = Strategy { polls: Polls::Knowing, nights: 0, ..strategy };
     let known = walked(machine, size, knowing, seed)?;
-    Ok(Taken { lost: taken.seconds.saturating_sub(known.seconds), ..taken })
+    let lost = taken.seconds.checked_sub(known.seconds).ok_or_else(|| {
+        format!(
+            "{}, draw {seed}: {} s with {strategy:?}, {} with looks at the very moment",
+            size.name, taken.seconds, known.seconds
+        )
+    })?;
+    Ok(Taken { lost, ..taken })
 }
 
 fn walked(machine: &Machine, size: Size, strategy: Strategy, seed: u64) -> Result<Taken, String> {

@@ -3,6 +3,7 @@
 //! Optimised, every call is met; without optimisation (about twenty times slower) a sample.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+use aurora_restore_domain::phase::Phase;
 use aurora_restore_sim::{CallFault, Chaos, Machine, Plan, Report, Scenario, Setup, simulate};
 use std::sync::Mutex;
 
@@ -78,4 +79,24 @@ fn a_name_that_somebody_takes_in_between() {
             assert!(report.violations.is_empty(), "{deed:?} at {number}: {:?}", report.violations);
         }
     }
+}
+
+/// What the instances' names took is remembered as it was, however often RDS refuses the cluster's name after them.
+#[test]
+fn a_rename_that_is_refused_for_a_while_does_not_count_for_the_one_before() {
+    let calm = Setup { logs: true, again: false, ..Setup::quick(Scenario::Swap) };
+    let usual = run(&calm);
+    let changes = usual.log.iter().filter(|(_, name, _)| name == "rds:ModifyDBCluster");
+    let first_rename = (1..).zip(changes).find(|(_, (step, _, _))| step == "swap-cluster").unwrap().0;
+    let mut plan = Plan::default();
+    // Six invocations, each with all attempts of the SDK.
+    for number in first_rename..first_rename + 6 {
+        plan.named.insert(("rds:ModifyDBCluster", number), CallFault::Fail(3));
+    }
+    let refused = run(&Setup { plan, ..calm });
+    assert_eq!((usual.outcome(), refused.outcome()), ("Succeeded".into(), "Succeeded".into()));
+    let away = |report: &Report| report.downtime_seconds.unwrap();
+    assert!(away(&refused) >= away(&usual) + 10, "{} {}", away(&refused), away(&usual));
+    let instances = |report: &Report| report.phase_seconds[&Phase::InstanceRename];
+    assert!(instances(&refused) <= instances(&usual) + 2, "{} {}", instances(&refused), instances(&usual));
 }

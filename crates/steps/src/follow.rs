@@ -166,9 +166,8 @@ fn wait(operation: &mut Operation, answer: &Answer, most_seconds: u64, now: Inst
     let usual = wait::seconds(waiting.phase, elapsed_seconds, waiting.percent, expected);
     let seconds = at_most(usual);
     operation.note_wait(waiting.phase, seconds, now);
-    // No event ends a wait in its first seconds: of one that is no longer, nobody need keep the token.
-    let may_be_ended = usual > wait::LEAST_SECONDS;
-    (Some(seconds), if may_be_ended { waiting.waits_for.clone() } else { vec![] })
+    // As long as it usually is: where `most_seconds` shortens all waits, events are to end them all the same.
+    (Some(seconds), if wait::may_be_ended(usual) { waiting.waits_for.clone() } else { vec![] })
 }
 
 /// The error, with what is left behind where it does not say so itself.

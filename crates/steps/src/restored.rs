@@ -10,7 +10,8 @@ use aurora_restore_core::domain::swap::SwapState;
 use aurora_restore_core::domain::wait::VISIBLE_SECONDS;
 use aurora_restore_core::{Context, StepError};
 
-/// Its name, and what stands under it. An earlier execution of the operation may have swapped it in.
+/// Its name, and what stands under it. An earlier execution of the operation may have swapped it in; that it would is
+/// written down before the first rename.
 ///
 /// # Errors
 /// What AWS says.
@@ -21,7 +22,7 @@ pub(crate) async fn find(
     plan: &Plan,
 ) -> Result<(ClusterId, Option<Cluster>), StepError> {
     let target = &request.target_cluster_id;
-    if plan.swap.is_some() {
+    if operation.swap.as_ref().is_some_and(|swap| swap.begun_at.is_some()) {
         let swapped = context.rds.cluster(target).await?;
         if let Some(cluster) = swapped.filter(|cluster| cluster.belongs_to(&operation.operation_id)) {
             return Ok((target.clone(), Some(cluster)));

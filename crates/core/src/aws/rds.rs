@@ -18,6 +18,7 @@ use aws_sdk_rds::types::{Filter, ServerlessV2ScalingConfiguration, Tag};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use futures_util::future::try_join_all;
 use secrecy::{ExposeSecret, SecretString};
 
 /// RDS of one Region.
@@ -155,12 +156,10 @@ impl Rds {
         Ok(clusters)
     }
 
+    /// All at once: names move meanwhile.
     async fn clusters_one_by_one(&self, ids: &[&ClusterId]) -> Result<Vec<Cluster>, AwsError> {
-        let mut clusters = Vec::new();
-        for id in ids {
-            clusters.extend(self.cluster(id).await?);
-        }
-        Ok(clusters)
+        let clusters = try_join_all(ids.iter().map(|id| self.cluster(id))).await?;
+        Ok(clusters.into_iter().flatten().collect())
     }
 
     /// All instances of a cluster.

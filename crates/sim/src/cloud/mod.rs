@@ -139,6 +139,8 @@ pub struct World {
     pub lock_lost: Option<((String, String), u64)>,
     /// Locks that changed hands while they were held.
     pub takeovers: Vec<Takeover>,
+    /// When something last happened by itself.
+    happened_us: u64,
     /// When somebody else last changed something, in microseconds.
     pub tampered_at_us: Option<u64>,
     /// Executions that changed the target cluster.
@@ -202,6 +204,7 @@ impl World {
             zombie_wanted: false,
             lock_lost: None,
             takeovers: vec![],
+            happened_us: 0,
             tampered_at_us: None,
             touched: BTreeSet::new(),
             tampered: false,
@@ -261,6 +264,16 @@ impl World {
         self.due.insert(place, Later { due, region, id, serial, text });
     }
 
+    /// How long until a look may find something new, in microseconds, after one that began then: nothing, if something
+    /// happened since. `None` when nothing is to come by itself.
+    pub fn next_news_us(&self, looked_us: u64) -> Option<u64> {
+        if self.happened_us >= looked_us {
+            return Some(0);
+        }
+        let now = self.time.now_us();
+        self.next_due_us().map(|at_us| at_us.saturating_sub(now))
+    }
+
     /// When the next thing happens by itself, in microseconds.
     pub fn next_due_us(&self) -> Option<u64> {
         self.due.keys().next().map(|(at_us, _)| *at_us)
@@ -270,6 +283,7 @@ impl World {
     pub fn tick(&mut self) {
         let now = self.time.now_us();
         while let Some(entry) = self.due.first_entry().filter(|entry| entry.key().0 <= now) {
+            self.happened_us = entry.key().0;
             let Later { due, region, id, serial, text } = entry.remove();
             rds::happen(self, due, &region, &id, serial, &text);
         }

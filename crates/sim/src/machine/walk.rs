@@ -125,11 +125,7 @@ async fn states(machine: &Machine, host: &impl Host, execution: &Execution, even
                 };
                 let wait_us = host.wait_us(&name, seconds);
                 host.told(&name, &format!("{} s", wait_us / SECOND));
-                if host.takes_events() {
-                    host.answered(None, host.time().now_us() + wait_us).await;
-                } else {
-                    host.time().sleep_us(wait_us).await;
-                }
+                pause(host, wait_us).await;
                 name.clone_from(next);
             }
             State::Choice { choices, default } => {
@@ -188,7 +184,7 @@ async fn perform(
             let delay_us = delay_us(&task.retriers[position], attempts[position], host.share());
             attempts[position] += 1;
             host.told(name, &format!("{error}; retry {} in {} s", attempts[position], delay_us / SECOND));
-            host.time().sleep_us(delay_us).await;
+            pause(host, delay_us).await;
             continue;
         }
         return match task.catchers.iter().find(|catcher| matches(&catcher.errors, &error)) {
@@ -206,6 +202,15 @@ async fn perform(
             }
             None => Err(Ended::Failed { error, cause }),
         };
+    }
+}
+
+/// Lets time go by. Events are delivered meanwhile.
+async fn pause(host: &impl Host, pause_us: u64) {
+    if host.takes_events() {
+        host.answered(None, host.time().now_us() + pause_us).await;
+    } else {
+        host.time().sleep_us(pause_us).await;
     }
 }
 
