@@ -57,7 +57,8 @@ def test_a_stopped_execution_does_not_hold_its_lock(world):
     world.stack.rds(pace={"copy": 60})
     arn = world.start({}, name="stopped-1")
     wait_until_planned(world, "stopped-1")
-    assert world.stop(arn).status == "ABORTED"
+    stopped = world.stop(arn)
+    assert stopped.status == "ABORTED", stopped.cause
     world.stack.rds(pace={"copy": 0})
     run = world.run({}, name="next-1")
     assert run.status == "SUCCEEDED", run.cause

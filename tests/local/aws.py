@@ -72,12 +72,27 @@ def function_error(payload):
     return 200, [("Content-Type", "application/json"), ("X-Amz-Function-Error", "Unhandled"), ("x-amzn-RequestId", str(uuid.uuid4()))], json.dumps(payload).encode()
 
 
+def make_stops_final():
+    """moto's interpreter takes an error of what was under way, when an execution was stopped, for how it ended: FAILED, now and then."""
+    from moto.stepfunctions.parser.asl.eval.environment import Environment
+    from moto.stepfunctions.parser.asl.eval.program_state import ProgramStopped
+
+    set_error = Environment.set_error
+
+    def set_error_of_what_runs(self, error):
+        if not isinstance(self.program_state(), ProgramStopped):
+            set_error(self, error)
+
+    Environment.set_error = set_error_of_what_runs
+
+
 class Front:
     """A WSGI application."""
 
     def __init__(self, cloud, functions, plane, run_dir):
         self.cloud, self.functions, self.plane, self.run_dir = cloud, functions, plane, run_dir
         default_user_config["stepfunctions"] = {"execute_state_machine": True}
+        make_stops_final()
         self.moto = DomainDispatcherApplication(create_backend_app)
         self.dynamodb = threading.Lock()
         self.calls, self.faults, self.lock = [], [], threading.Lock()

@@ -3,9 +3,11 @@
 Needs no binaries of ours: the functions are stand-ins.
 """
 
+import datetime
 import json
 import os
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -236,6 +238,26 @@ def test_faults_and_states_on_order(world, rds):
     assert world.cluster("fresh")["Status"] == "creating"
     time.sleep(0.5)
     assert world.cluster("fresh")["Status"] == "incompatible-restore"
+
+
+def test_an_execution_that_was_stopped_does_not_fail_afterwards():
+    from aws import make_stops_final
+    from moto.stepfunctions.parser.asl.eval.environment import Environment
+    from moto.stepfunctions.parser.asl.eval.program_state import ProgramError, ProgramRunning, ProgramStopped
+
+    def running():
+        # As its constructor leaves it, of what concerns its end.
+        environment = Environment.__new__(Environment)
+        environment._state_mutex, environment.program_state_event = threading.RLock(), threading.Event()
+        environment._program_state, environment._frames = ProgramRunning(), []
+        return environment
+
+    make_stops_final()
+    failed, stopped = running(), running()
+    stopped.set_stop(datetime.datetime.now(), None, None)
+    for environment in (failed, stopped):
+        environment.set_error({"error": "States.Runtime", "cause": "what was under way found itself stopped"})
+    assert isinstance(failed.program_state(), ProgramError) and isinstance(stopped.program_state(), ProgramStopped)
 
 
 def test_functions_fail_as_on_aws(world):
