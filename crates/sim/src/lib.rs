@@ -15,6 +15,7 @@ pub mod run;
 pub mod scenario;
 pub mod setup;
 pub mod time;
+mod told;
 pub mod transcript;
 pub mod waits;
 

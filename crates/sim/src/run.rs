@@ -1,7 +1,7 @@
 //! One simulation from its begin to its report.
 
-use crate::cloud::model::{Item, Pace};
-use crate::cloud::{Cloud, World};
+use crate::cloud::Cloud;
+use crate::cloud::model::Pace;
 use crate::driver::Driver;
 use crate::faults::{Applied, Plan};
 use crate::invariants::{Invariant, Verdict, Violation, at_the_end, of_execution};
@@ -9,12 +9,12 @@ use crate::machine::{Ended, Execution, Machine, walk};
 use crate::scenario::{self, Scenario};
 use crate::setup::{Second, Setup};
 use crate::time::{SECOND, join_all};
+use crate::told;
 use crate::transcript::Line;
 use aurora_restore_core::Context;
 #[cfg(feature = "sabotage")]
 use aurora_restore_core::domain::sabotage::Sabotage;
 use aurora_restore_domain::phase::Phase;
-use aurora_restore_domain::{parse_timestamp, seconds_between};
 use serde_json::{Value, json};
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -472,31 +472,11 @@ impl Simulation<'_> {
             peak_rds_calls: world.tempo.values().copied().max().unwrap_or_default(),
             function_us: world.function_us,
             setup_us: world.setup_us,
-            downtime_seconds: told_downtime(&world),
-            phase_seconds: told_phases(&world),
+            downtime_seconds: told::downtime(&world),
+            phase_seconds: told::phases(&world),
             most_copies: world.most_copies,
         }
     }
-}
-
-fn told_downtime(world: &World) -> Option<u64> {
-    first_item(world)?.get("downtime_seconds")?.get("N")?.as_str()?.parse().ok()
-}
-
-fn told_phases(world: &World) -> BTreeMap<Phase, u64> {
-    // Maps of an item stay text: `cloud::lean`.
-    let text = first_item(world).and_then(|item| item.get("phases")?.get("M")?.as_str());
-    let phases: Option<Item> = text.and_then(|text| serde_json::from_str(text).ok());
-    let took = |phase: &Value| {
-        let at = |name: &str| parse_timestamp(phase.get("M")?.get(name)?.get("S")?.as_str()?);
-        Some(seconds_between(at("began_at")?, at("ended_at")?))
-    };
-    let of = |(name, phase): (String, Value)| Some((serde_json::from_value(json!(name)).ok()?, took(&phase)?));
-    phases.into_iter().flatten().filter_map(of).collect()
-}
-
-fn first_item(world: &World) -> Option<&Item> {
-    world.tables.get(scenario::STATE)?.items.get(&("run-1".to_owned(), String::new()))
 }
 
 fn arn_of(name: &str) -> String {
